@@ -1,0 +1,152 @@
+"""The settings: read once, from the environment and an optional dispatcher.toml; the only reader of either."""
+
+import json
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+import platformdirs
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings.sources import InitSettingsSource
+
+from dispatcher.errors import SettingsError
+
+PREFIX = "DISPATCHER_"
+RUNTIME_FILE = "up.json"
+"""In the home while `dispatcher up --sandbox` runs: the settings that point this home at its sandbox."""
+
+
+def _empty_is_none(value: object) -> object:
+    return None if value == "" else value
+
+
+Rate = Annotated[float | None, BeforeValidator(_empty_is_none), Field(gt=0)]
+"""A limit per second; None (or an empty variable) means that there is none."""
+
+
+class ProviderSettings(BaseModel):
+    """What every provider needs to be told; each provider file adds its credentials."""
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+    base_url: str
+    requests_per_second: Rate = None
+    segments_per_second: Rate = None
+    timeout: float = Field(default=30.0, gt=0, le=600, description="Seconds that one request may take in all.")
+
+    def missing(self) -> list[str]:
+        """Return the names of the settings without which the provider cannot be called."""
+        return []
+
+
+class Settings(BaseSettings):
+    """The settings that are not a provider's; `load` adds one section a provider."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_nested_delimiter="__",
+        extra="ignore",
+        hide_input_in_errors=True,
+        nested_model_default_partial_update=True,
+    )
+
+    home: Path = Field(default_factory=lambda: Path(platformdirs.user_data_dir("dispatcher")))
+    ledger_url: str = ""
+    redis_url: str = ""
+    broker_url: str = ""
+    poll_every: float = Field(default=30.0, gt=0)
+    country: Annotated[str | None, BeforeValidator(_empty_is_none)] = None
+    workers: int = Field(default=1, ge=1, le=64)
+    threads: int = Field(default=16, ge=1, le=256)
+    drain_seconds: float = Field(default=30.0, ge=0)
+    log_level: str = "INFO"
+
+    @property
+    def embedded_redis(self) -> bool:
+        """Whether the Redis is the one that `dispatcher up` starts in the home."""
+        return not self.redis_url
+
+    def section(self, provider: str) -> ProviderSettings:
+        """Return the settings of one provider."""
+        section = getattr(self, provider, None)
+        if not isinstance(section, ProviderSettings):
+            raise SettingsError(f"there is no provider {provider!r}")
+        return section
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Order the sources: what `up --sandbox` says of this home, the environment, then dispatcher.toml."""
+        del dotenv_settings, file_secret_settings
+        file = _toml()
+        home = os.environ.get(PREFIX + "HOME") or file.get("home") or platformdirs.user_data_dir("dispatcher")
+        runtime = InitSettingsSource(settings_cls, init_kwargs=_runtime(Path(str(home)).expanduser()))
+        return init_settings, runtime, env_settings, InitSettingsSource(settings_cls, init_kwargs=file)
+
+    def model_post_init(self, context: object, /) -> None:
+        """Fill in what follows from the home."""
+        super().model_post_init(context)
+        self.home = self.home.expanduser().absolute()
+        if not self.ledger_url:
+            self.ledger_url = f"sqlite:///{self.home / 'ledger.db'}"
+
+
+def _toml() -> dict[str, Any]:
+    path = Path(os.environ.get(PREFIX + "CONFIG") or "dispatcher.toml")
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        if os.environ.get(PREFIX + "CONFIG"):
+            raise SettingsError(f"{PREFIX}CONFIG names {path}, which does not exist") from None
+        return {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise SettingsError(f"{path}: not a readable TOML file: {error}") from None
+
+
+def _runtime(home: Path) -> dict[str, Any]:
+    try:
+        found = json.loads((home / RUNTIME_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    settings = found.get("settings") if isinstance(found, dict) else None
+    return settings if isinstance(settings, dict) else {}
+
+
+def load(sections: Mapping[str, type[ProviderSettings]]) -> Settings:
+    """Read the settings, with one section for each provider in `sections`.
+
+    Raises:
+        SettingsError: a setting is wrong; the message names each by its variable, never its value.
+    """
+    fields: dict[str, Any] = {name: (model, model.model_construct()) for name, model in sections.items()}
+    for name, model in sections.items():
+        fields[name] = (model, Field(default_factory=model))
+    complete: type[Settings] = create_model("CompleteSettings", __base__=Settings, **fields)
+    try:
+        return complete()
+    except ValidationError as error:
+        lines = [
+            f"{PREFIX}{'__'.join(str(part) for part in item['loc']).upper()}: {item['msg']}"
+            for item in error.errors(include_input=False, include_url=False, include_context=False)
+        ]
+        raise SettingsError("wrong settings: " + "; ".join(lines)) from None
+
+
+class SandboxSettings(BaseModel):
+    """What the runtime file of a home says while its sandbox runs."""
+
+    settings: dict[str, dict[str, str]]
+
+    def write(self, home: Path) -> Self:
+        """Point every command that uses this home at the sandbox."""
+        (home / RUNTIME_FILE).write_text(self.model_dump_json(), encoding="utf-8")
+        return self

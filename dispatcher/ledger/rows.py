@@ -1,0 +1,204 @@
+"""The plain values that go into the ledger and come out of it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+
+from dispatcher.batch import BatchState
+from dispatcher.campaign import CampaignState
+from dispatcher.message import MessageState
+
+
+class Exclusion(StrEnum):
+    """Why an input row did not become a message."""
+
+    DUPLICATE = "duplicate"
+    INVALID = "invalid"
+    SUPPRESSED = "suppressed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewCampaign:
+    """A campaign as it is before its recipients are planned."""
+
+    public_id: str
+    name: str
+    provider: str
+    template: str
+    personalised: bool
+    created_at: datetime
+    key: str | None = None
+    sender: str | None = None
+    send_at: datetime | None = None
+    country: str | None = None
+    options: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedBatch:
+    """The messages of one future request, in columns of equal length."""
+
+    numbers: Sequence[int]  # E.164 without the plus
+    rows: Sequence[int]  # input rows, the first data row is 1
+    segments: Sequence[int]
+    fields: bytes | None  # template.pack_fields of the columns that the template uses; None where one text goes to all
+    due_at: datetime  # not released before
+    send_at: datetime | None = None  # wanted at the recipient's; for a provider that schedules
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExcludedRow:
+    """An input row that did not become a message, and why."""
+
+    row: int
+    kind: Exclusion
+    number: str  # as it stood in the file
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanTotals:
+    """What a finished plan came to; `rows` is the sum of the four that follow."""
+
+    rows: int = 0
+    messages: int = 0
+    duplicates: int = 0
+    invalid: int = 0
+    suppressed: int = 0
+    batches: int = 0
+    segments: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Campaign:
+    """A campaign as the ledger has it."""
+
+    id: int
+    public_id: str
+    key: str | None
+    name: str
+    provider: str
+    sender: str | None
+    template: str
+    personalised: bool
+    state: CampaignState
+    reason: str | None
+    send_at: datetime | None
+    options: Mapping[str, str]
+    totals: PlanTotals
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """A batch held under a lease by one worker: proof of the right to attempt it."""
+
+    batch_id: int
+    number: int
+    campaign_id: int
+    campaign: str
+    provider: str
+    attempt: int  # the attempt that this claim may make
+    owner: str
+    messages: int
+    segments: int
+    send_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchContent:
+    """What a claimed batch is to say to whom, in columns; only the messages that are still queued."""
+
+    positions: Sequence[int]
+    numbers: Sequence[int]
+    rows: Sequence[int]
+    segments: Sequence[int]
+    fields: bytes | None
+    template: str
+    personalised: bool
+    sender: str | None
+    options: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AwaitedReceipts:
+    """The messages of one batch whose fate is not known yet, in columns."""
+
+    batch_id: int
+    campaign: str
+    provider_reference: str | None
+    submitted_at: datetime
+    asked_at: datetime | None
+    until: datetime
+    message_ids: Sequence[int]
+    numbers: Sequence[int]
+    rows: Sequence[int]
+    provider_message_ids: Sequence[str | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settlement:
+    """A move of one message by what the provider said."""
+
+    message_id: int
+    state: MessageState
+    reason: str | None = None
+    at: datetime | None = None
+    cost: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """What has become of a campaign: every state is present, with 0 where there is none."""
+
+    messages: Mapping[MessageState, int]
+    batches: Mapping[BatchState, int]
+    cost: Decimal
+    refunded: Decimal
+    segments_submitted: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportLine:
+    """The fate of one input row. `state` is a message state, or the kind of exclusion."""
+
+    row: int
+    number: str
+    state: str
+    reason: str | None = None
+    provider_message_id: str | None = None
+    batch: int | None = None
+    submitted_at: datetime | None = None
+    settled_at: datetime | None = None
+    segments: int | None = None
+    cost: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One entry of the audit trail."""
+
+    at: datetime
+    who: str
+    subject: str  # campaign, batch, message, suppression
+    what: str
+    campaign: str | None = None
+    batch: int | None = None
+    message: int | None = None
+    before: str | None = None
+    after: str | None = None
+    why: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerSeen:
+    """The last sign of life of a worker process."""
+
+    name: str
+    started_at: datetime
+    seen_at: datetime
+    worked_at: datetime | None

@@ -1,0 +1,57 @@
+"""One text to one number: its states, the moves between them, and the reference that names it to a provider."""
+
+import hashlib
+from enum import StrEnum
+
+MESSAGES_PER_BATCH = 16_384
+"""Room for messages in one batch: message id = batch id × this + position, so a batch's messages are one range."""
+
+
+class MessageState(StrEnum):
+    """Where a message stands; `docs/states.md` draws it."""
+
+    QUEUED = "queued"
+    SUBMITTED = "submitted"
+    DELIVERED = "delivered"
+    UNDELIVERED = "undelivered"
+    EXPIRED = "expired"
+    UNCONFIRMED = "unconfirmed"
+    REFUSED = "refused"
+    SUPPRESSED = "suppressed"
+    CANCELLED = "cancelled"
+    UNKNOWN = "unknown"
+
+
+_S = MessageState
+
+MESSAGE_MOVES: dict[MessageState, frozenset[MessageState]] = {
+    _S.QUEUED: frozenset({_S.SUBMITTED, _S.REFUSED, _S.SUPPRESSED, _S.CANCELLED, _S.UNKNOWN}),
+    _S.SUBMITTED: frozenset({_S.DELIVERED, _S.UNDELIVERED, _S.EXPIRED, _S.UNCONFIRMED, _S.CANCELLED}),
+    _S.UNKNOWN: frozenset({_S.SUBMITTED, _S.QUEUED, _S.UNCONFIRMED, _S.REFUSED}),
+    # A receipt that comes after the window settles it once more.
+    _S.UNCONFIRMED: frozenset({_S.DELIVERED, _S.UNDELIVERED, _S.EXPIRED}),
+    _S.DELIVERED: frozenset(),
+    _S.UNDELIVERED: frozenset(),
+    _S.EXPIRED: frozenset(),
+    _S.REFUSED: frozenset(),
+    _S.SUPPRESSED: frozenset(),
+    _S.CANCELLED: frozenset(),
+}
+
+OPEN_MESSAGE_STATES = frozenset({_S.QUEUED, _S.SUBMITTED, _S.UNKNOWN})
+"""States in which something may still happen to a message without a late receipt."""
+
+
+def message_id(batch_id: int, position: int) -> int:
+    """Return the ledger's id of the message at `position` (from 0) of a batch."""
+    return batch_id * MESSAGES_PER_BATCH + position
+
+
+def batch_of(message: int) -> tuple[int, int]:
+    """Return (batch id, position) of a message id."""
+    return divmod(message, MESSAGES_PER_BATCH)
+
+
+def reference(campaign: str, row: int) -> str:
+    """Return our name for the message of one input row: 32 hexadecimal characters, the same every time."""
+    return hashlib.blake2b(f"{campaign}/{row}".encode(), digest_size=16).hexdigest()
