@@ -127,9 +127,7 @@ def load(sections: Mapping[str, type[ProviderSettings]]) -> Settings:
     Raises:
         SettingsError: a setting is wrong; the message names each by its variable, never its value.
     """
-    fields: dict[str, Any] = {name: (model, model.model_construct()) for name, model in sections.items()}
-    for name, model in sections.items():
-        fields[name] = (model, Field(default_factory=model))
+    fields: dict[str, Any] = {name: (model, Field(default_factory=model)) for name, model in sections.items()}
     complete: type[Settings] = create_model("CompleteSettings", __base__=Settings, **fields)
     try:
         return complete()

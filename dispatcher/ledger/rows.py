@@ -43,7 +43,9 @@ class PlannedBatch:
     numbers: Sequence[int]  # E.164 without the plus
     rows: Sequence[int]  # input rows, the first data row is 1
     segments: Sequence[int]
-    fields: bytes | None  # template.pack_fields of the columns that the template uses; None where one text goes to all
+    fields: (
+        bytes | None
+    )  # template.pack_fields of the columns that the template uses; None where one text goes to all
     due_at: datetime  # not released before
     send_at: datetime | None = None  # wanted at the recipient's; for a provider that schedules
 

@@ -1,0 +1,238 @@
+"""Finds campaigns, moves them from state to state, and sums up what has become of them."""
+
+import json
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row
+
+from dispatcher.batch import BatchState
+from dispatcher.campaign import CAMPAIGN_MOVES, FINAL_CAMPAIGN_STATES, CampaignState
+from dispatcher.errors import CampaignNotFound, MoveNotAllowed
+from dispatcher.ledger.database import Database, Transaction, micros, moment, money
+from dispatcher.ledger.messages import move_batch_messages
+from dispatcher.ledger.rows import Campaign, Counts, PlanTotals
+from dispatcher.ledger.trail import count, note, shifts, totals
+from dispatcher.message import OPEN_MESSAGE_STATES, MessageState
+
+_COLUMNS = (
+    "id, public_id, key, name, provider, sender, template, personalised, state, reason, send_at, options,"
+    " rows, messages, duplicates, invalid, suppressed, batches, segments, created_at, started_at, finished_at"
+)
+
+
+class Campaigns:
+    """Everything about a campaign as a whole."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def get(self, name: str) -> Campaign:
+        """Return the campaign with this id, or, where no id fits, the only one of this name.
+
+        Raises:
+            CampaignNotFound: there is none, or several have the name.
+        """
+        with self._database.read() as tx:
+            rows = tx.rows(f"SELECT {_COLUMNS} FROM campaign WHERE public_id = :name", name=name)
+            if not rows:
+                rows = tx.rows(f"SELECT {_COLUMNS} FROM campaign WHERE name = :name", name=name)
+        if not rows:
+            raise CampaignNotFound(f"there is no campaign {name!r}; `dispatcher list` shows those that there are")
+        if len(rows) > 1:
+            ids = ", ".join(row.public_id for row in rows)
+            raise CampaignNotFound(f"{len(rows)} campaigns are named {name!r}: say which by its id: {ids}")
+        return _campaign(rows[0])
+
+    def with_key(self, key: str) -> Campaign | None:
+        """Return the campaign that was enqueued with this key, if its plan was finished."""
+        with self._database.read() as tx:
+            row = tx.first(
+                f"SELECT {_COLUMNS} FROM campaign WHERE key = :key AND state <> 'draft'",
+                key=key,
+            )
+        return None if row is None else _campaign(row)
+
+    def latest(self, most: int = 1000) -> list[Campaign]:
+        """Return the campaigns, the newest first."""
+        with self._database.read() as tx:
+            rows = tx.rows(f"SELECT {_COLUMNS} FROM campaign ORDER BY id DESC LIMIT :most", most=most)
+        return [_campaign(row) for row in rows]
+
+    def counts(self, campaign: Campaign) -> Counts:
+        """Return how many messages and batches are in each state, and the money."""
+        with self._database.read() as tx:
+            found = totals(tx, campaign.id)
+        return Counts(
+            messages={state: found.get(f"message.{state.value}", 0) for state in MessageState},
+            batches={state: found.get(f"batch.{state.value}", 0) for state in BatchState},
+            cost=money(found.get("cost", 0)),
+            refunded=money(found.get("refunded", 0)),
+            segments_submitted=found.get("segments", 0),
+        )
+
+    def move(
+        self, campaign: Campaign, state: CampaignState, *, who: str, now: datetime, reason: str | None = None
+    ) -> bool:
+        """Move a campaign; True where this call moved it, False where it already stood there.
+
+        From this commit on the new state holds for every claim and every attempt.
+
+        Raises:
+            MoveNotAllowed: the campaign's state has no such move.
+        """
+        with self._database.write() as tx:
+            row = tx.first(
+                "SELECT state FROM campaign WHERE id = :id" + (" FOR UPDATE" if tx.postgresql else ""),
+                id=campaign.id,
+            )
+            if row is None:
+                raise CampaignNotFound(f"campaign {campaign.public_id} is gone")
+            before = CampaignState(row.state)
+            if before is state:
+                return False
+            if state not in CAMPAIGN_MOVES[before]:
+                raise MoveNotAllowed(
+                    f"campaign {campaign.public_id} is {before.value}: it cannot become {state.value}"
+                )
+            _move(tx, campaign.id, before, state, who=who, now=now, reason=reason)
+            return True
+
+    def settle_cancelled(self, *, who: str, now: datetime, campaign_id: int | None = None, most: int = 25) -> int:
+        """Cancel some pending batches of cancelled campaigns, with their messages; return how many there were.
+
+        The cancel itself is the campaign's state; this writes down, in portions, what it came to.
+        """
+        with self._database.write() as tx:
+            lock = " FOR UPDATE OF b SKIP LOCKED" if tx.postgresql else ""
+            one = "" if campaign_id is None else " AND c.id = :campaign_id"
+            parameters: dict[str, Any] = {} if campaign_id is None else {"campaign_id": campaign_id}
+            batches = tx.rows(
+                "SELECT b.id, b.campaign_id FROM campaign c JOIN batch b ON b.campaign_id = c.id"
+                f" WHERE c.state = 'cancelled' AND b.state = 'pending'{one} LIMIT :most{lock}",
+                most=most,
+                **parameters,
+            )
+            for batch in batches:
+                tx.run(
+                    "UPDATE batch SET state = 'cancelled', reason = 'campaign cancelled'"
+                    " WHERE id = :id AND state = 'pending'",
+                    id=batch.id,
+                )
+                changes = shifts("batch", [("pending", "cancelled", 1)]) | move_batch_messages(
+                    tx,
+                    int(batch.id),
+                    MessageState.QUEUED,
+                    MessageState.CANCELLED,
+                    reason="campaign cancelled",
+                )
+                count(tx, campaign_id=int(batch.campaign_id), batch_id=int(batch.id), changes=changes)
+            if batches:
+                note(
+                    tx,
+                    at=now,
+                    who=who,
+                    subject="batch",
+                    what=f"{len(batches)} cancelled",
+                    campaign_id=int(batches[0].campaign_id),
+                    before=BatchState.PENDING.value,
+                    after=BatchState.CANCELLED.value,
+                )
+            return len(batches)
+
+    def advance(self, *, who: str, now: datetime) -> list[tuple[str, CampaignState]]:
+        """Start the campaigns whose time has come and complete those in which nothing is open any more.
+
+        Returns (campaign, new state) of each.
+        """
+        with self._database.read() as tx:
+            open_campaigns = tx.rows(
+                "SELECT id, public_id, state, send_at FROM campaign WHERE state IN ('scheduled', 'running', 'paused')"
+            )
+        moved = []
+        for row in open_campaigns:
+            state = self._next_state(row, now)
+            if state is None:
+                continue
+            with self._database.write() as tx:
+                current = tx.first("SELECT state FROM campaign WHERE id = :id", id=row.id)
+                if current is not None and current.state == row.state:
+                    _move(tx, row.id, CampaignState(row.state), state, who=who, now=now, reason=None)
+                    moved.append((str(row.public_id), state))
+        return moved
+
+    def _next_state(self, row: Row[Any], now: datetime) -> CampaignState | None:
+        with self._database.read() as tx:
+            found = totals(tx, row.id)
+        if not any(found.get(f"message.{state.value}", 0) for state in OPEN_MESSAGE_STATES):
+            return CampaignState.COMPLETED
+        if row.state == CampaignState.SCHEDULED and (row.send_at or 0) <= micros(now):
+            return CampaignState.RUNNING
+        return None
+
+
+def _move(
+    tx: Transaction,
+    campaign_id: int,
+    before: CampaignState,
+    after: CampaignState,
+    *,
+    who: str,
+    now: datetime,
+    reason: str | None,
+) -> None:
+    tx.run(
+        "UPDATE campaign SET state = :after, reason = :reason,"
+        " started_at = CASE WHEN :runs THEN COALESCE(started_at, :now) ELSE started_at END,"
+        " finished_at = CASE WHEN :ends THEN :now ELSE finished_at END"
+        " WHERE id = :id AND state = :before",
+        after=after.value,
+        before=before.value,
+        reason=reason,
+        runs=after is CampaignState.RUNNING,
+        ends=after in FINAL_CAMPAIGN_STATES,
+        now=micros(now),
+        id=campaign_id,
+    )
+    note(
+        tx,
+        at=now,
+        who=who,
+        subject="campaign",
+        what=after.value,
+        campaign_id=campaign_id,
+        before=before.value,
+        after=after.value,
+        why=reason,
+    )
+
+
+def _campaign(row: Row[Any]) -> Campaign:
+    created = moment(row.created_at)
+    assert created is not None
+    return Campaign(
+        id=int(row.id),
+        public_id=row.public_id,
+        key=row.key,
+        name=row.name,
+        provider=row.provider,
+        sender=row.sender,
+        template=row.template,
+        personalised=bool(row.personalised),
+        state=CampaignState(row.state),
+        reason=row.reason,
+        send_at=moment(row.send_at),
+        options=json.loads(row.options),
+        totals=PlanTotals(
+            rows=row.rows,
+            messages=row.messages,
+            duplicates=row.duplicates,
+            invalid=row.invalid,
+            suppressed=row.suppressed,
+            batches=row.batches,
+            segments=row.segments,
+        ),
+        created_at=created,
+        started_at=moment(row.started_at),
+        finished_at=moment(row.finished_at),
+    )

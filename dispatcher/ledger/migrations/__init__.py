@@ -1,0 +1,1 @@
+"""The ledger's schema, as the steps that lead to it."""

@@ -1,0 +1,239 @@
+"""Writes a campaign's plan: as a draft that cannot send, in portions, made live by one last commit."""
+
+import json
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from dispatcher.batch import BatchState
+from dispatcher.campaign import CampaignState
+from dispatcher.errors import LedgerError
+from dispatcher.ledger.database import Database, Transaction, micros
+from dispatcher.ledger.rows import ExcludedRow, NewCampaign, PlannedBatch, PlanTotals
+from dispatcher.ledger.trail import count, note
+from dispatcher.message import MESSAGES_PER_BATCH, MessageState
+
+_PLANNER_LEASE = timedelta(minutes=5)
+"""A draft whose planner has not written for this long has lost its planner."""
+
+
+class Plans:
+    """The planner's way into the ledger."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def begin(self, new: NewCampaign, *, who: str, now: datetime) -> int:
+        """Create the draft and return its id. A draft that a dead planner left under the same key is replaced.
+
+        Raises:
+            LedgerError: a campaign with this key exists, or is being planned at this moment.
+        """
+        with self._database.write() as tx:
+            _discard_abandoned(tx, now)
+            if new.key is not None:
+                other = tx.first("SELECT id, state, public_id FROM campaign WHERE key = :key", key=new.key)
+                if other is not None:
+                    raise LedgerError(
+                        f"key {new.key!r} is taken: "
+                        + (
+                            "another enqueue is planning it at this moment; wait for it, or for 5 minutes if it died"
+                            if other.state == CampaignState.DRAFT
+                            else f"it is campaign {other.public_id}"
+                        )
+                    )
+            created = tx.first(
+                "INSERT INTO campaign (public_id, key, name, provider, sender, template, personalised, state,"
+                " send_at, country, options, created_at, planner_until)"
+                " VALUES (:public_id, :key, :name, :provider, :sender, :template, :personalised, :state,"
+                " :send_at, :country, :options, :created_at, :planner_until) RETURNING id",
+                public_id=new.public_id,
+                key=new.key,
+                name=new.name,
+                provider=new.provider,
+                sender=new.sender,
+                template=new.template,
+                personalised=new.personalised,
+                state=CampaignState.DRAFT.value,
+                send_at=None if new.send_at is None else micros(new.send_at),
+                country=new.country,
+                options=json.dumps(dict(new.options)),
+                created_at=micros(new.created_at),
+                planner_until=micros(now + _PLANNER_LEASE),
+            )
+            assert created is not None
+            campaign_id = int(created.id)
+            note(
+                tx,
+                at=now,
+                who=who,
+                subject="campaign",
+                what="planned",
+                campaign_id=campaign_id,
+                after="draft",
+            )
+            return campaign_id
+
+    def append(
+        self,
+        campaign_id: int,
+        *,
+        first_number: int,
+        batches: Sequence[PlannedBatch],
+        excluded: Sequence[ExcludedRow],
+        now: datetime,
+    ) -> None:
+        """Write some batches, numbered from `first_number`, and some excluded rows, in one commit.
+
+        Raises:
+            LedgerError: the draft is gone: this planner stood still so long that it was taken for dead.
+        """
+        with self._database.write() as tx:
+            alive = tx.run(
+                "UPDATE campaign SET planner_until = :until WHERE id = :id AND state = 'draft'",
+                until=micros(now + _PLANNER_LEASE),
+                id=campaign_id,
+            )
+            if not alive:
+                raise LedgerError("the plan was discarded because it stood still for too long; nothing was sent")
+            ids = _batch_ids(tx, len(batches))
+            provider = tx.rows("SELECT provider FROM campaign WHERE id = :id", id=campaign_id)[0].provider
+            tx.insert(
+                "batch",
+                (
+                    "id",
+                    "campaign_id",
+                    "number",
+                    "provider",
+                    "state",
+                    "messages",
+                    "segments",
+                    "due_at",
+                    "send_at",
+                ),
+                [
+                    (
+                        batch_id,
+                        campaign_id,
+                        first_number + index,
+                        provider,
+                        BatchState.PENDING.value,
+                        len(batch.numbers),
+                        sum(batch.segments),
+                        micros(batch.due_at),
+                        None if batch.send_at is None else micros(batch.send_at),
+                    )
+                    for index, (batch_id, batch) in enumerate(zip(ids, batches, strict=True))
+                ],
+            )
+            tx.insert(
+                "payload",
+                ("batch_id", "fields"),
+                [(batch_id, batch.fields) for batch_id, batch in zip(ids, batches, strict=True) if batch.fields],
+            )
+            queued = MessageState.QUEUED.value
+            for batch_id, batch in zip(ids, batches, strict=True):
+                first = batch_id * MESSAGES_PER_BATCH
+                tx.insert(
+                    "message",
+                    ("id", '"row"', "msisdn", "segments", "state"),
+                    [
+                        (message, row, number, segments, queued)
+                        for message, (row, number, segments) in enumerate(
+                            zip(batch.rows, batch.numbers, batch.segments, strict=True), first
+                        )
+                    ],
+                )
+                changes = {"message.queued": len(batch.numbers), "batch.pending": 1}
+                count(tx, campaign_id=campaign_id, batch_id=batch_id, changes=changes)
+            tx.insert(
+                "excluded_row",
+                ("campaign_id", '"row"', "kind", "number", "reason"),
+                [(campaign_id, row.row, row.kind.value, row.number, row.reason) for row in excluded],
+            )
+
+    def finish(self, campaign_id: int, totals: PlanTotals, *, who: str, now: datetime) -> CampaignState:
+        """Make the plan live: from this commit on, and not before, its batches may be sent. Returns the state."""
+        with self._database.write() as tx:
+            row = tx.rows("SELECT send_at, provider FROM campaign WHERE id = :id", id=campaign_id)
+            later = bool(row) and row[0].send_at is not None and row[0].send_at > micros(now)
+            state = CampaignState.SCHEDULED if later else CampaignState.RUNNING
+            # A newcomer starts level with those that are being served, else it would have everything to itself.
+            level = tx.first(
+                "SELECT MIN(served) AS served FROM campaign"
+                " WHERE provider = :provider AND state IN ('running', 'scheduled')",
+                provider=row[0].provider if row else "",
+            )
+            changed = tx.run(
+                "UPDATE campaign SET state = :state, planner_until = NULL, served = :served, rows = :rows,"
+                " messages = :messages, duplicates = :duplicates, invalid = :invalid, suppressed = :suppressed,"
+                " batches = :batches, segments = :segments, started_at = :started"
+                " WHERE id = :id AND state = 'draft'",
+                state=state.value,
+                served=(level.served if level is not None else None) or 0,
+                rows=totals.rows,
+                messages=totals.messages,
+                duplicates=totals.duplicates,
+                invalid=totals.invalid,
+                suppressed=totals.suppressed,
+                batches=totals.batches,
+                segments=totals.segments,
+                started=None if later else micros(now),
+                id=campaign_id,
+            )
+            if not changed:
+                raise LedgerError("the plan was discarded because it stood still for too long; nothing was sent")
+            note(
+                tx,
+                at=now,
+                who=who,
+                subject="campaign",
+                what="enqueued",
+                campaign_id=campaign_id,
+                before=CampaignState.DRAFT.value,
+                after=state.value,
+            )
+            return state
+
+    def discard(self, campaign_id: int) -> None:
+        """Remove a draft with all that was planned of it; it never sent anything."""
+        with self._database.write() as tx:
+            _discard(tx, campaign_id)
+
+    def discard_abandoned(self, *, now: datetime) -> int:
+        """Remove the drafts whose planners died, and return how many there were."""
+        with self._database.write() as tx:
+            return _discard_abandoned(tx, now)
+
+
+def _discard_abandoned(tx: Transaction, now: datetime) -> int:
+    abandoned = tx.rows("SELECT id FROM campaign WHERE state = 'draft' AND planner_until < :now", now=micros(now))
+    for row in abandoned:
+        _discard(tx, int(row.id))
+    return len(abandoned)
+
+
+def _discard(tx: Transaction, campaign_id: int) -> None:
+    draft = tx.first("SELECT id FROM campaign WHERE id = :id AND state = 'draft'", id=campaign_id)
+    if draft is None:
+        return
+    span = tx.rows("SELECT id FROM batch WHERE campaign_id = :id ORDER BY id", id=campaign_id)
+    for row in span:
+        first = int(row.id) * MESSAGES_PER_BATCH
+        tx.run(
+            "DELETE FROM message WHERE id >= :first AND id < :end",
+            first=first,
+            end=first + MESSAGES_PER_BATCH,
+        )
+    tx.run("DELETE FROM campaign WHERE id = :id", id=campaign_id)
+
+
+def _batch_ids(tx: Transaction, many: int) -> list[int]:
+    if tx.postgresql:
+        rows = tx.rows(
+            "SELECT nextval(pg_get_serial_sequence('batch', 'id')) AS id FROM generate_series(1, :many)",
+            many=many,
+        )
+        return [int(row.id) for row in rows]
+    last = tx.first("SELECT seq FROM sqlite_sequence WHERE name = 'batch'")
+    first = (0 if last is None else int(last.seq)) + 1
+    return list(range(first, first + many))

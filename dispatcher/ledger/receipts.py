@@ -1,0 +1,252 @@
+"""Keeps which messages still wait for their fate, and writes down what the provider says of them."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import Row
+
+from dispatcher.ledger.database import Database, Transaction, micros, millionths, moment
+from dispatcher.ledger.messages import MESSAGES_OF_BATCH, MessageMove, move_messages
+from dispatcher.ledger.rows import AwaitedReceipts, Settlement
+from dispatcher.ledger.trail import count, note
+from dispatcher.message import MESSAGES_PER_BATCH, MessageState
+
+
+class Receipts:
+    """The receipt poller's way into the ledger."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def due(self, provider: str, *, now: datetime, most: int) -> list[AwaitedReceipts]:
+        """Return batches whose messages should be asked for now, young ones first, of about `most` messages in all.
+
+        A batch with nothing left to ask for is taken off the list here.
+        """
+        found: list[AwaitedReceipts] = []
+        done: list[int] = []
+        messages = 0
+        with self._database.read() as tx:
+            batches = tx.rows(
+                "SELECT b.id, b.provider_reference, b.submitted_at, b.receipts_asked_at, b.receipts_until,"
+                " c.public_id FROM batch b JOIN campaign c ON c.id = b.campaign_id"
+                " WHERE b.provider = :provider AND b.receipts_due_at <= :now"
+                " ORDER BY b.submitted_at DESC, b.id LIMIT :most",
+                provider=provider,
+                now=micros(now),
+                most=max(1, most),
+            )
+            for batch in batches:
+                if messages >= most:
+                    break
+                waiting = _waiting(tx, int(batch.id))
+                if not waiting:
+                    done.append(int(batch.id))
+                    continue
+                submitted, until = moment(batch.submitted_at), moment(batch.receipts_until)
+                assert submitted is not None
+                assert until is not None
+                found.append(
+                    AwaitedReceipts(
+                        batch_id=int(batch.id),
+                        campaign=batch.public_id,
+                        provider_reference=batch.provider_reference,
+                        submitted_at=submitted,
+                        asked_at=moment(batch.receipts_asked_at),
+                        until=until,
+                        message_ids=[row.id for row in waiting],
+                        numbers=[row.msisdn for row in waiting],
+                        rows=[row.line for row in waiting],
+                        provider_message_ids=[row.provider_message_id for row in waiting],
+                    )
+                )
+                messages += len(waiting)
+        if done:
+            with self._database.write() as tx:
+                tx.run(f"UPDATE batch SET receipts_due_at = NULL WHERE id {tx.in_ids}", ids=tx.ids(done))
+        return found
+
+    def apply(
+        self,
+        settlements: Sequence[Settlement],
+        *,
+        asked: Mapping[int, datetime],
+        who: str,
+        now: datetime,
+    ) -> int:
+        """Move messages by what the provider said, and set when each batch in `asked` is asked for again.
+
+        A receipt that is no news (repeated, out of order, after a final state) changes nothing. Returns how many
+        messages moved.
+        """
+        moves = [
+            MessageMove(
+                message_id=settlement.message_id,
+                state=settlement.state,
+                reason=settlement.reason,
+                cost=settlement.cost,
+                settled_at=micros(settlement.at or now),
+            )
+            for settlement in settlements
+        ]
+        with self._database.write() as tx:
+            moved = _apply(tx, moves, who=who, what="receipts", now=now)
+            for batch_id, next_at in sorted(asked.items()):
+                tx.run(
+                    "UPDATE batch SET receipts_asked_at = :now, receipts_due_at = :next_at"
+                    " WHERE id = :id AND receipts_due_at IS NOT NULL",
+                    now=micros(now),
+                    next_at=micros(next_at),
+                    id=batch_id,
+                )
+        return moved
+
+    def make_due(self, *, now: datetime, campaign_id: int | None = None) -> int:
+        """Let every batch that still waits for receipts be asked for now; return how many there are."""
+        with self._database.write() as tx:
+            one = "" if campaign_id is None else " AND campaign_id = :campaign_id"
+            parameters = {} if campaign_id is None else {"campaign_id": campaign_id}
+            return tx.run(
+                f"UPDATE batch SET receipts_due_at = :now WHERE receipts_due_at IS NOT NULL{one}",
+                now=micros(now),
+                **parameters,
+            )
+
+    def close_windows(self, *, who: str, now: datetime, most: int = 50) -> int:
+        """Settle as unconfirmed what was never confirmed within the receipt window; return how many messages."""
+        with self._database.write() as tx:
+            batches = tx.rows(
+                "SELECT id FROM batch WHERE receipts_until <= :now ORDER BY id LIMIT :most",
+                now=micros(now),
+                most=most,
+            )
+            moved = 0
+            for batch in batches:
+                first = int(batch.id) * MESSAGES_PER_BATCH
+                open_messages = tx.rows(
+                    "SELECT id FROM message WHERE id >= :first AND id < :end AND state IN ('submitted', 'unknown')",
+                    first=first,
+                    end=first + MESSAGES_PER_BATCH,
+                )
+                moves = [
+                    MessageMove(
+                        message_id=row[0],
+                        state=MessageState.UNCONFIRMED,
+                        reason="no receipt within the receipt window",
+                        settled_at=micros(now),
+                    )
+                    for row in open_messages
+                ]
+                moved += _apply(tx, moves, who=who, what="receipt window closed", now=now)
+                tx.run(
+                    "UPDATE batch SET receipts_due_at = NULL, receipts_until = NULL WHERE id = :id",
+                    id=batch.id,
+                )
+        return moved
+
+    def scheduled(self, provider: str, *, now: datetime) -> dict[str, tuple[int, str]]:
+        """Return what the provider should hold to send later: its message id → (message id, campaign)."""
+        with self._database.read() as tx:
+            return {
+                str(row.provider_message_id): (int(row.id), str(row.public_id))
+                for row in tx.rows(
+                    "SELECT m.id, m.provider_message_id, c.public_id FROM batch b"
+                    " JOIN campaign c ON c.id = b.campaign_id"
+                    f" JOIN message m ON {MESSAGES_OF_BATCH}"
+                    " WHERE b.provider = :provider AND b.state = 'submitted' AND b.send_at > :now"
+                    " AND m.state = 'submitted' AND m.provider_message_id IS NOT NULL",
+                    provider=provider,
+                    now=micros(now),
+                )
+            }
+
+    def to_recall(self, provider: str, *, now: datetime, campaign_id: int | None = None) -> dict[str, int]:
+        """Return what cancelled campaigns still have scheduled at the provider: its message id → message id."""
+        one = "" if campaign_id is None else " AND c.id = :campaign_id"
+        parameters = {} if campaign_id is None else {"campaign_id": campaign_id}
+        with self._database.read() as tx:
+            return {
+                str(row.provider_message_id): int(row.id)
+                for row in tx.rows(
+                    "SELECT m.id, m.provider_message_id FROM campaign c JOIN batch b ON b.campaign_id = c.id"
+                    f" JOIN message m ON {MESSAGES_OF_BATCH}"
+                    " WHERE b.provider = :provider AND c.state = 'cancelled' AND b.state = 'submitted'"
+                    " AND b.send_at > :now AND m.state = 'submitted' AND m.provider_message_id IS NOT NULL"
+                    f"{one} ORDER BY m.id",
+                    provider=provider,
+                    now=micros(now),
+                    **parameters,
+                )
+            }
+
+    def record_recalled(self, refunds: Mapping[int, Decimal | None], *, who: str, now: datetime) -> int:
+        """Record messages (id → credits given back) that the provider confirmed it will not send."""
+        costs: dict[int, int | None] = {}
+        with self._database.write() as tx:
+            for row in tx.rows(f"SELECT id, cost FROM message WHERE id {tx.in_ids}", ids=tx.ids(refunds)):
+                costs[int(row.id)] = row.cost
+            moves = []
+            refunded: dict[int, int] = {}
+            for message, refund in refunds.items():
+                back = 0 if refund is None else millionths(refund)
+                left = None if costs.get(message) is None else Decimal((costs[message] or 0) - back) / 1_000_000
+                batch = message // MESSAGES_PER_BATCH
+                refunded[batch] = refunded.get(batch, 0) + back
+                moves.append(
+                    MessageMove(
+                        message_id=message,
+                        state=MessageState.CANCELLED,
+                        reason="recalled from the provider",
+                        cost=left,
+                        settled_at=micros(now),
+                    )
+                )
+            return _apply(tx, moves, who=who, what="recalled", now=now, refunded=refunded)
+
+
+def _waiting(tx: Transaction, batch_id: int) -> Sequence[Row[Any]]:
+    first = batch_id * MESSAGES_PER_BATCH
+    return tx.rows(
+        'SELECT id, msisdn, "row" AS line, provider_message_id FROM message'
+        " WHERE id >= :first AND id < :end AND state = 'submitted' ORDER BY id",
+        first=first,
+        end=first + MESSAGES_PER_BATCH,
+    )
+
+
+def _apply(
+    tx: Transaction,
+    moves: Sequence[MessageMove],
+    *,
+    who: str,
+    what: str,
+    now: datetime,
+    refunded: Mapping[int, int] | None = None,
+) -> int:
+    """Make the moves, count them, and leave one event a batch that says how many went where."""
+    changed = move_messages(tx, moves)
+    moved = 0
+    for batch_id, changes in sorted(changed.items()):
+        row = tx.rows("SELECT campaign_id FROM batch WHERE id = :id", id=batch_id)[0]
+        arrived = {name[8:]: many for name, many in changes.items() if name.startswith("message.") and many > 0}
+        moved += sum(arrived.values())
+        back = (refunded or {}).get(batch_id, 0)
+        count(
+            tx,
+            campaign_id=row.campaign_id,
+            batch_id=batch_id,
+            changes={**changes, "refunded": back} if back else changes,
+        )
+        note(
+            tx,
+            at=now,
+            who=who,
+            subject="message",
+            what=what,
+            campaign_id=row.campaign_id,
+            batch_id=batch_id,
+            why=", ".join(f"{many} {state}" for state, many in sorted(arrived.items())),
+        )
+    return moved

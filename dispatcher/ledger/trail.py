@@ -1,0 +1,72 @@
+"""What every change of the ledger leaves behind in its own transaction: an event, and the counters moved."""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+
+from dispatcher.ledger.database import Transaction, micros
+
+_SHARDS = 8
+
+
+def note(
+    tx: Transaction,
+    *,
+    at: datetime,
+    who: str,
+    subject: str,
+    what: str,
+    campaign_id: int | None = None,
+    batch_id: int | None = None,
+    message_id: int | None = None,
+    before: str | None = None,
+    after: str | None = None,
+    why: str | None = None,
+) -> None:
+    """Add one event to the audit trail."""
+    tx.run(
+        "INSERT INTO event (at, who, subject, campaign_id, batch_id, message_id, what, before, after, why)"
+        " VALUES (:at, :who, :subject, :campaign_id, :batch_id, :message_id, :what, :before, :after, :why)",
+        at=micros(at),
+        who=who,
+        subject=subject,
+        campaign_id=campaign_id,
+        batch_id=batch_id,
+        message_id=message_id,
+        what=what,
+        before=before,
+        after=after,
+        why=why,
+    )
+
+
+def count(tx: Transaction, *, campaign_id: int, batch_id: int, changes: Mapping[str, int]) -> None:
+    """Add `changes` to the campaign's counters, in one order everywhere so that transactions cannot deadlock."""
+    tx.run_many(
+        "INSERT INTO counter (campaign_id, name, shard, amount) VALUES (:campaign_id, :name, :shard, :amount)"
+        " ON CONFLICT (campaign_id, name, shard) DO UPDATE SET amount = counter.amount + excluded.amount",
+        [
+            {"campaign_id": campaign_id, "name": name, "shard": batch_id % _SHARDS, "amount": amount}
+            for name, amount in sorted(changes.items())
+            if amount
+        ],
+    )
+
+
+def totals(tx: Transaction, campaign_id: int) -> dict[str, int]:
+    """Return the campaign's counters, summed over their shards."""
+    return {
+        str(row.name): int(row.amount)
+        for row in tx.rows(
+            "SELECT name, SUM(amount) AS amount FROM counter WHERE campaign_id = :id GROUP BY name",
+            id=campaign_id,
+        )
+    }
+
+
+def shifts(prefix: str, moved: Iterable[tuple[str, str, int]]) -> dict[str, int]:
+    """Return the counter changes for (from, to, how many) moves of a kind, `message` or `batch`."""
+    changes: dict[str, int] = {}
+    for before, after, many in moved:
+        changes[f"{prefix}.{before}"] = changes.get(f"{prefix}.{before}", 0) - many
+        changes[f"{prefix}.{after}"] = changes.get(f"{prefix}.{after}", 0) + many
+    return changes

@@ -1,0 +1,360 @@
+"""What the ledger promises, on either engine."""
+
+import stat
+import threading
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, text
+
+from dispatcher.batch import BATCH_MOVES, BatchState
+from dispatcher.campaign import CAMPAIGN_MOVES, CampaignState
+from dispatcher.errors import CampaignNotFound, LedgerError, MoveNotAllowed
+from dispatcher.ledger import Claim, Ledger, NewCampaign, PlanTotals, Settlement, open_ledger
+from dispatcher.ledger.migrations.versions import v0001_ledger
+from dispatcher.message import MESSAGE_MOVES, MessageState
+from dispatcher.provider import Answers, Refusal
+from tests.ledger.conftest import LEASE, NOW, WINDOW, Enqueue, claim, numbers
+
+LATER = NOW + timedelta(seconds=61)
+
+
+def accepted(
+    many: int, *, refused: dict[int, Refusal] | None = None, missing: frozenset[int] = frozenset()
+) -> Answers:
+    return Answers(
+        provider_message_ids=[f"p{index}" for index in range(many)],
+        costs=[Decimal("1.3")] * many,
+        refused=refused or {},
+        missing=missing,
+    )
+
+
+def attempt(ledger: Ledger, **kwargs: str) -> Claim:
+    taken = claim(ledger, **kwargs)
+    assert ledger.batches.begin_attempt(taken, now=NOW, lease=LEASE)
+    return taken
+
+
+def messages(ledger: Ledger, name: str) -> dict[str, int]:
+    counts = ledger.campaigns.counts(ledger.campaigns.get(name))
+    return {state.value: many for state, many in counts.messages.items() if many}
+
+
+def batches(ledger: Ledger, name: str) -> dict[str, int]:
+    counts = ledger.campaigns.counts(ledger.campaigns.get(name))
+    return {state.value: many for state, many in counts.batches.items() if many}
+
+
+def test_the_schema_holds_the_same_states_and_moves_as_the_code() -> None:
+    def words(moves: dict) -> set[str]:
+        return {f"{a.value}>{b.value}" for a, targets in moves.items() for b in targets}
+
+    assert set(v0001_ledger.MESSAGE_STATES) == {state.value for state in MessageState}
+    assert set(v0001_ledger.BATCH_STATES) == {state.value for state in BatchState}
+    assert set(v0001_ledger.CAMPAIGN_STATES) == {state.value for state in CampaignState}
+    assert set(v0001_ledger.MESSAGE_MOVES) == words(MESSAGE_MOVES)
+    assert set(v0001_ledger.BATCH_MOVES) == words(BATCH_MOVES)
+    assert set(v0001_ledger.CAMPAIGN_MOVES) == words(CAMPAIGN_MOVES)
+
+
+def test_a_campaign_is_sent_recorded_and_confirmed(ledger: Ledger, enqueue: Enqueue) -> None:
+    campaign = enqueue(batches=1, size=3)
+    taken = claim(ledger)
+    content = ledger.batches.content(taken)
+    assert content.numbers == numbers(3)
+    assert content.rows == [1, 2, 3]
+    assert ledger.batches.begin_attempt(taken, now=NOW, lease=LEASE)
+    answers = accepted(3, refused={1: Refusal(reason="BADDEST")})
+    assert ledger.batches.record_submitted(taken, content, answers, now=NOW, receipt_window=WINDOW)
+    assert messages(ledger, campaign.public_id) == {"submitted": 2, "refused": 1}
+    (awaited,) = ledger.receipts.due("winsms", now=NOW, most=1000)
+    assert awaited.provider_message_ids == ["p0", "p2"]
+    settlements = [Settlement(message_id=i, state=MessageState.DELIVERED, at=NOW) for i in awaited.message_ids]
+    assert ledger.receipts.apply(settlements, asked={awaited.batch_id: NOW}, who="t", now=NOW) == 2
+    assert ledger.receipts.apply(settlements, asked={awaited.batch_id: NOW}, who="t", now=NOW) == 0
+    assert ledger.receipts.due("winsms", now=NOW, most=1000) == []
+    assert ledger.campaigns.advance(who="t", now=NOW) == [(campaign.public_id, CampaignState.COMPLETED)]
+    counts = ledger.campaigns.counts(campaign)
+    assert counts.cost == Decimal("2.6")
+    assert counts.segments_submitted == 2
+    lines = list(ledger.reports.lines(campaign))
+    assert [(line.row, line.state) for line in lines] == [
+        (1, "delivered"),
+        (2, "refused"),
+        (3, "delivered"),
+        (4, "duplicate"),
+    ]
+    assert ledger.reports.discrepancies(ledger.campaigns.get(campaign.public_id)) == []
+
+
+def test_two_workers_never_hold_one_batch(ledger: Ledger, enqueue: Enqueue) -> None:
+    enqueue(batches=40, size=1)
+    taken: list[int] = []
+    failures: list[BaseException] = []
+
+    def work(owner: str) -> None:
+        try:
+            while (found := ledger.batches.claim("winsms", owner=owner, now=NOW, lease=LEASE)) is not None:
+                taken.append(found.batch_id)
+        except BaseException as error:  # noqa: BLE001 - told by the test
+            failures.append(error)
+
+    threads = [threading.Thread(target=work, args=(f"w{index}",)) for index in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+    assert len(taken) == len(set(taken)) == 40
+
+
+def test_a_paused_or_cancelled_campaign_gives_no_claim_and_no_attempt(ledger: Ledger, enqueue: Enqueue) -> None:
+    campaign = enqueue()
+    taken = claim(ledger)
+    ledger.campaigns.move(campaign, CampaignState.PAUSED, who="t", now=NOW, reason="by hand")
+    assert not ledger.batches.begin_attempt(taken, now=NOW, lease=LEASE)
+    assert ledger.batches.claim("winsms", owner="w2", now=NOW, lease=LEASE) is None
+    assert ledger.batches.hand_back(taken, now=NOW, why="paused")
+    ledger.campaigns.move(campaign, CampaignState.RUNNING, who="t", now=NOW)
+    taken = claim(ledger)
+    ledger.campaigns.move(campaign, CampaignState.CANCELLED, who="t", now=NOW)
+    assert not ledger.batches.begin_attempt(taken, now=NOW, lease=LEASE)
+    assert ledger.batches.hand_back(taken, now=NOW, why="cancelled")
+    while ledger.campaigns.settle_cancelled(who="t", now=NOW):
+        pass
+    assert messages(ledger, campaign.public_id) == {"cancelled": 6}
+    assert batches(ledger, campaign.public_id) == {"cancelled": 2}
+    with pytest.raises(MoveNotAllowed):
+        ledger.campaigns.move(campaign, CampaignState.RUNNING, who="t", now=NOW)
+
+
+def test_an_expired_claim_is_pending_again_and_an_expired_attempt_is_unknown(
+    ledger: Ledger, enqueue: Enqueue
+) -> None:
+    campaign = enqueue(batches=2)
+    claimed, attempted = claim(ledger, owner="w1"), claim(ledger, owner="w2")
+    assert ledger.batches.begin_attempt(attempted, now=NOW, lease=LEASE)
+    assert ledger.batches.settle_expired(now=NOW, receipt_windows={}) == 0
+    assert ledger.batches.settle_expired(now=LATER, receipt_windows={}) == 2
+    assert batches(ledger, campaign.public_id) == {"pending": 1, "unknown": 1}
+    assert messages(ledger, campaign.public_id) == {"queued": 3, "unknown": 3}
+    # The worker that was taken for dead may not attempt what it had claimed.
+    assert not ledger.batches.begin_attempt(claimed, now=LATER, lease=LEASE)
+    again = claim(ledger, owner="w3", now=LATER)
+    assert again.batch_id == claimed.batch_id
+    assert again.attempt == claimed.attempt + 1
+    # An unknown batch is never claimed.
+    assert ledger.batches.claim("winsms", owner="w3", now=LATER, lease=LEASE) is None
+    assert ledger.campaigns.advance(who="t", now=LATER) == []
+
+
+def test_a_worker_that_lost_its_lease_cannot_record_over_its_successor(ledger: Ledger, enqueue: Enqueue) -> None:
+    campaign = enqueue(batches=1)
+    first = attempt(ledger)
+    content = ledger.batches.content(first)
+    assert ledger.batches.record_not_submitted(first, now=NOW, why="connection refused")
+    second = attempt(ledger, owner="w2")
+    assert second.batch_id == first.batch_id
+    assert not ledger.batches.record_submitted(first, content, accepted(3), now=NOW, receipt_window=WINDOW)
+    assert batches(ledger, campaign.public_id) == {"submitting": 1}
+    late = [event for event in ledger.reports.events(campaign) if event.what == "late outcome"]
+    assert [event.why for event in late] == ["attempt 1: 3 accepted, 0 refused, 0 not answered for"]
+    assert ledger.batches.record_submitted(second, content, accepted(3), now=NOW, receipt_window=WINDOW)
+
+
+def test_the_worker_itself_settles_what_its_expired_lease_left_unknown(ledger: Ledger, enqueue: Enqueue) -> None:
+    campaign = enqueue(batches=1)
+    taken = attempt(ledger)
+    content = ledger.batches.content(taken)
+    ledger.batches.settle_expired(now=LATER, receipt_windows={})
+    assert messages(ledger, campaign.public_id) == {"unknown": 3}
+    answers = accepted(3, refused={0: Refusal(reason="BADDEST")})
+    assert ledger.batches.record_submitted(taken, content, answers, now=LATER, receipt_window=WINDOW)
+    assert messages(ledger, campaign.public_id) == {"submitted": 2, "refused": 1}
+    assert ledger.reports.discrepancies(campaign) == []
+
+
+def test_a_late_certainty_that_nothing_was_sent_frees_an_unknown_batch(ledger: Ledger, enqueue: Enqueue) -> None:
+    campaign = enqueue(batches=1)
+    taken = attempt(ledger)
+    ledger.batches.settle_expired(now=LATER, receipt_windows={})
+    assert ledger.batches.record_not_submitted(taken, now=LATER, why="not sent: its time had passed")
+    assert messages(ledger, campaign.public_id) == {"queued": 3}
+    assert claim(ledger, now=LATER).attempt == 2
+
+
+def test_outcomes_for_the_whole_batch(ledger: Ledger, enqueue: Enqueue) -> None:
+    campaign = enqueue(batches=3)
+    ledger.batches.record_unknown(attempt(ledger), now=NOW, why="reset", receipt_window=WINDOW)
+    ledger.batches.record_refused(attempt(ledger), now=NOW, why="400 bad")
+    later = NOW + timedelta(seconds=5)
+    ledger.batches.record_not_submitted(attempt(ledger), now=NOW, why="throttled", due_at=later)
+    assert batches(ledger, campaign.public_id) == {"unknown": 1, "refused": 1, "pending": 1}
+    assert messages(ledger, campaign.public_id) == {"unknown": 3, "refused": 3, "queued": 3}
+    assert ledger.batches.due("winsms", now=NOW, most=10) == 0
+    assert ledger.batches.due("winsms", now=later, most=10) == 1
+
+
+def test_messages_that_the_answer_left_out_are_unknown(ledger: Ledger, enqueue: Enqueue) -> None:
+    campaign = enqueue(batches=1)
+    taken = attempt(ledger)
+    answers = accepted(3, missing=frozenset({1}))
+    ledger.batches.record_submitted(taken, ledger.batches.content(taken), answers, now=NOW, receipt_window=WINDOW)
+    assert messages(ledger, campaign.public_id) == {"submitted": 2, "unknown": 1}
+    assert ledger.receipts.close_windows(who="t", now=NOW + WINDOW) == 3
+    assert messages(ledger, campaign.public_id) == {"unconfirmed": 3}
+    assert ledger.campaigns.advance(who="t", now=NOW + WINDOW) == [(campaign.public_id, CampaignState.COMPLETED)]
+
+
+def test_a_late_receipt_settles_an_unconfirmed_message_once(ledger: Ledger, enqueue: Enqueue) -> None:
+    campaign = enqueue(batches=1, size=1)
+    taken = attempt(ledger)
+    ledger.batches.record_submitted(taken, ledger.batches.content(taken), accepted(1), now=NOW, receipt_window=WINDOW)
+    (awaited,) = ledger.receipts.due("winsms", now=NOW, most=10)
+    ledger.receipts.close_windows(who="t", now=NOW + WINDOW)
+    late = Settlement(message_id=awaited.message_ids[0], state=MessageState.DELIVERED)
+    assert ledger.receipts.apply([late], asked={}, who="t", now=NOW + WINDOW) == 1
+    other = Settlement(message_id=awaited.message_ids[0], state=MessageState.UNDELIVERED)
+    assert ledger.receipts.apply([other], asked={}, who="t", now=NOW + WINDOW) == 0
+    assert messages(ledger, campaign.public_id) == {"delivered": 1}
+
+
+@pytest.mark.parametrize("table", ["message", "batch", "campaign"])
+def test_the_database_itself_refuses_a_wrong_move(ledger: Ledger, enqueue: Enqueue, url: str, table: str) -> None:
+    enqueue()
+    wrong = {"message": "delivered", "batch": "submitted", "campaign": "draft"}[table]
+    engine = create_engine(url.replace("postgresql://", "postgresql+psycopg://"))
+    with pytest.raises(Exception, match="no such move"), engine.begin() as connection:
+        connection.execute(text(f"UPDATE {table} SET state = '{wrong}'"))
+    engine.dispose()
+
+
+def test_a_number_suppressed_after_planning_is_not_sent_to(ledger: Ledger, enqueue: Enqueue) -> None:
+    campaign = enqueue(batches=2, size=2)
+    ledger.suppressions.add({numbers(1)[0]: "opted out"}, source="test", now=NOW)
+    taken = claim(ledger)
+    assert ledger.batches.content(taken).numbers == numbers(2)[1:]
+    # Between the claim and the attempt, too.
+    ledger.suppressions.add({numbers(2)[1]: "opted out"}, source="test", now=NOW)
+    assert not ledger.batches.begin_attempt(taken, now=NOW, lease=LEASE)
+    ledger.batches.hand_back(taken, now=NOW, why="suppressed")
+    empty = claim(ledger)
+    assert ledger.batches.content(empty).numbers == []
+    ledger.batches.hand_back(empty, now=NOW, why="empty")
+    assert messages(ledger, campaign.public_id) == {"suppressed": 2, "queued": 2}
+    assert batches(ledger, campaign.public_id) == {"cancelled": 1, "pending": 1}
+    assert ledger.suppressions.among(numbers(4)) == set(numbers(2))
+    assert ledger.suppressions.remove(numbers(2)) == 2
+
+
+def test_campaigns_share_a_provider_fairly(ledger: Ledger, enqueue: Enqueue) -> None:
+    enqueue(batches=3)
+    claim(ledger)
+    enqueue(batches=3)
+    order = [claim(ledger).campaign for _ in range(4)]
+    assert sorted(order) == ["c0000001", "c0000001", "c0000002", "c0000002"]
+
+
+def test_a_draft_never_sends_and_is_swept_when_its_planner_died(ledger: Ledger) -> None:
+    new = NewCampaign(
+        public_id="cdraft", name="x", provider="winsms", template="Hi", personalised=False, created_at=NOW, key="k"
+    )
+    campaign_id = ledger.plans.begin(new, who="t", now=NOW)
+    assert ledger.batches.claim("winsms", owner="w", now=NOW, lease=LEASE) is None
+    with pytest.raises(LedgerError, match="another enqueue is planning it"):
+        ledger.plans.begin(new, who="t", now=NOW)
+    later = NOW + timedelta(minutes=6)
+    assert ledger.plans.discard_abandoned(now=later) == 1
+    with pytest.raises(CampaignNotFound):
+        ledger.campaigns.get("cdraft")
+    with pytest.raises(LedgerError, match="discarded"):
+        ledger.plans.append(campaign_id, first_number=1, batches=[], excluded=[], now=later)
+    with pytest.raises(LedgerError, match="discarded"):
+        ledger.plans.finish(campaign_id, PlanTotals(), who="t", now=later)
+
+
+def test_what_is_recalled_is_cancelled_and_its_refund_recorded(ledger: Ledger, enqueue: Enqueue) -> None:
+    send_at = NOW + timedelta(hours=1)
+    campaign = enqueue(batches=1, size=2, send_at=send_at)
+    assert campaign.state is CampaignState.SCHEDULED
+    taken = attempt(ledger)
+    ledger.batches.record_submitted(taken, ledger.batches.content(taken), accepted(2), now=NOW, receipt_window=WINDOW)
+    assert sorted(ledger.receipts.scheduled("winsms", now=NOW)) == ["p0", "p1"]
+    assert ledger.receipts.due("winsms", now=NOW, most=10) == []
+    assert ledger.receipts.to_recall("winsms", now=NOW) == {}
+    ledger.campaigns.move(campaign, CampaignState.CANCELLED, who="t", now=NOW)
+    recall = ledger.receipts.to_recall("winsms", now=NOW)
+    assert ledger.receipts.record_recalled({recall["p0"]: Decimal("1.3")}, who="t", now=NOW) == 1
+    counts = ledger.campaigns.counts(campaign)
+    assert (counts.cost, counts.refunded) == (Decimal("1.3"), Decimal("1.3"))
+    assert messages(ledger, campaign.public_id) == {"cancelled": 1, "submitted": 1}
+    assert ledger.reports.discrepancies(campaign) == []
+
+
+def test_a_scheduled_campaign_starts_at_its_time(ledger: Ledger, enqueue: Enqueue) -> None:
+    campaign = enqueue(send_at=NOW + timedelta(hours=1))
+    assert ledger.campaigns.advance(who="t", now=NOW) == []
+    later = NOW + timedelta(hours=1)
+    assert ledger.campaigns.advance(who="t", now=later) == [(campaign.public_id, CampaignState.RUNNING)]
+
+
+def test_leases_are_held_by_one_and_pass_on_when_they_end(ledger: Ledger) -> None:
+    short = timedelta(seconds=5)
+    assert ledger.leases.acquire("pump", owner="a", now=NOW, length=short)
+    assert not ledger.leases.acquire("pump", owner="b", now=NOW, length=short)
+    assert ledger.leases.acquire("pump", owner="a", now=NOW, length=short)
+    assert ledger.leases.acquire("pump", owner="b", now=NOW + short, length=short)
+    taken = [ledger.leases.acquire_one("s", 2, owner=o, now=NOW, length=short) for o in "abc"]
+    assert taken == ["s:0", "s:1", None]
+    assert ledger.leases.held("s", now=NOW) == 2
+    ledger.leases.release("s:0", owner="a")
+    assert ledger.leases.held("s", now=NOW) == 1
+    assert ledger.leases.acquire_one("s", 2, owner="c", now=NOW, length=short) == "s:0"
+
+
+def test_heartbeats(ledger: Ledger) -> None:
+    ledger.leases.beat("w1", started_at=NOW, worked_at=None, now=NOW)
+    ledger.leases.beat("w1", started_at=NOW, worked_at=NOW, now=LATER)
+    (seen,) = ledger.leases.workers()
+    assert (seen.name, seen.seen_at, seen.worked_at) == ("w1", LATER, NOW)
+    ledger.leases.gone("w1")
+    assert ledger.leases.workers() == []
+
+
+def test_a_name_finds_its_campaign_unless_two_have_it(ledger: Ledger) -> None:
+    for public_id in ("c1", "c2"):
+        new = NewCampaign(
+            public_id=public_id, name="spring", provider="winsms", template="x", personalised=False, created_at=NOW
+        )
+        ledger.plans.finish(ledger.plans.begin(new, who="t", now=NOW), PlanTotals(), who="t", now=NOW)
+    assert ledger.campaigns.get("c1").name == "spring"
+    with pytest.raises(CampaignNotFound, match="c1"):
+        ledger.campaigns.get("spring")
+    with pytest.raises(CampaignNotFound, match="dispatcher list"):
+        ledger.campaigns.get("nope")
+
+
+def test_opening_again_keeps_everything(url: str, enqueue: Enqueue, ledger: Ledger) -> None:
+    campaign = enqueue()
+    again = open_ledger(url)
+    assert again.campaigns.get(campaign.public_id).totals == campaign.totals
+    assert [found.public_id for found in again.campaigns.latest()] == [campaign.public_id]
+    again.close()
+
+
+def test_a_ledger_of_a_newer_version_is_refused(url: str, ledger: Ledger) -> None:
+    engine = create_engine(url.replace("postgresql://", "postgresql+psycopg://"))
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    engine.dispose()
+    with pytest.raises(LedgerError, match="newer"):
+        open_ledger(url)
+
+
+def test_the_file_is_readable_by_its_owner_alone(tmp_path: Path) -> None:
+    path = tmp_path / "home" / "ledger.db"
+    open_ledger(f"sqlite:///{path}").close()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
