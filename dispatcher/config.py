@@ -1,11 +1,14 @@
 """The settings: read once, from the environment and an optional dispatcher.toml; the only reader of either."""
 
+import fcntl
+import hashlib
 import json
 import os
+import tempfile
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
 import platformdirs
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model
@@ -17,6 +20,13 @@ from dispatcher.errors import SettingsError
 PREFIX = "DISPATCHER_"
 RUNTIME_FILE = "up.json"
 """In the home while `dispatcher up --sandbox` runs: the settings that point this home at its sandbox."""
+
+LOCK_FILE = "up.lock"
+"""In the home, locked while `dispatcher up` runs."""
+
+
+_LONGEST_SOCKET_PATH = 100
+"""Bytes; the system's own limit is 104 or 108, by platform."""
 
 
 def _empty_is_none(value: object) -> object:
@@ -65,9 +75,18 @@ class Settings(BaseSettings):
     log_level: str = "INFO"
 
     @property
+    def redis_socket(self) -> Path:
+        """Where the embedded redis-server listens: in the home, or, if that is too long for a socket, in /tmp."""
+        path = self.home / "redis" / "redis.sock"
+        if len(str(path).encode()) <= _LONGEST_SOCKET_PATH:
+            return path
+        digest = hashlib.blake2b(str(self.home).encode(), digest_size=8).hexdigest()
+        return Path(tempfile.gettempdir()) / f"dispatcher-{os.getuid()}-{digest}" / "redis.sock"
+
+    @property
     def embedded_redis(self) -> bool:
         """Whether the Redis is the one that `dispatcher up` starts in the home."""
-        return not self.redis_url
+        return self.redis_url == f"unix://{self.redis_socket}?db=0"
 
     def section(self, provider: str) -> ProviderSettings:
         """Return the settings of one provider."""
@@ -98,6 +117,14 @@ class Settings(BaseSettings):
         self.home = self.home.expanduser().absolute()
         if not self.ledger_url:
             self.ledger_url = f"sqlite:///{self.home / 'ledger.db'}"
+        if not self.redis_url:
+            self.redis_url = f"unix://{self.redis_socket}?db=0"
+        if not self.broker_url:
+            url = self.redis_url
+            if url.startswith("unix://"):  # kombu writes it in another way
+                path, _, query = url.removeprefix("unix://").partition("?")
+                url = f"redis+socket://{path}?virtual_host={query.removeprefix('db=') or 0}"
+            self.broker_url = url
 
 
 def _toml() -> dict[str, Any]:
@@ -113,12 +140,17 @@ def _toml() -> dict[str, Any]:
 
 
 def _runtime(home: Path) -> dict[str, Any]:
+    """Return what `up --sandbox` says of this home, as long as it runs."""
     try:
         found = json.loads((home / RUNTIME_FILE).read_text(encoding="utf-8"))
+        with (home / LOCK_FILE).open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        settings = found.get("settings") if isinstance(found, dict) else None
+        return settings if isinstance(settings, dict) else {}
     except (OSError, ValueError):
         return {}
-    settings = found.get("settings") if isinstance(found, dict) else None
-    return settings if isinstance(settings, dict) else {}
+    return {}  # nobody holds the lock: the file is what a killed `up` left behind
 
 
 def load(sections: Mapping[str, type[ProviderSettings]]) -> Settings:
@@ -139,12 +171,13 @@ def load(sections: Mapping[str, type[ProviderSettings]]) -> Settings:
         raise SettingsError("wrong settings: " + "; ".join(lines)) from None
 
 
-class SandboxSettings(BaseModel):
-    """What the runtime file of a home says while its sandbox runs."""
+def point_at_sandbox(home: Path, settings: Mapping[str, Mapping[str, str]]) -> None:
+    """Let every command that uses this home talk to its sandbox: provider → settings, before all other sources."""
+    path = home / RUNTIME_FILE
+    path.write_text(json.dumps({"settings": settings}), encoding="utf-8")
+    path.chmod(0o600)
 
-    settings: dict[str, dict[str, str]]
 
-    def write(self, home: Path) -> Self:
-        """Point every command that uses this home at the sandbox."""
-        (home / RUNTIME_FILE).write_text(self.model_dump_json(), encoding="utf-8")
-        return self
+def point_at_providers(home: Path) -> None:
+    """Undo `point_at_sandbox`."""
+    (home / RUNTIME_FILE).unlink(missing_ok=True)

@@ -25,6 +25,7 @@ _WIDE_PLUS = "\N{FULLWIDTH PLUS SIGN}"
 _APOSTROPHES = "'\u2019`"
 _SCIENTIFIC = re.compile(r"[\d.,]+e\+?\d+", re.IGNORECASE)
 _DECIMAL = re.compile(r"(\+?\d{8,})\.0+")
+_MAY_BE_DECIMAL = re.compile(r"\.[^1-9]*$")  # then the zeros are a spreadsheet's, not the number's
 _PARTS = re.compile(r"[,;/|&]")
 # What may stand between digits without a meaning; everything else goes to `normalise`.
 _PUNCTUATION = str.maketrans("", "", " -().\u00a0")
@@ -106,10 +107,9 @@ def normalise_column(numbers: Sequence[str], country: str | None) -> list[int | 
     append = results.append
     home = _home(country) if country is not None else None
     for number in numbers:
-        digits = number.translate(_PUNCTUATION)
+        digits = number.lstrip("'").removeprefix("tel:").translate(_PUNCTUATION)
         found = None
-        # A spreadsheet's decimal zero is not a digit of the number.
-        if digits.isascii() and not number.endswith(".0"):
+        if digits.isascii() and not ("." in number and _MAY_BE_DECIMAL.search(number)):
             if digits[:1] == "+":
                 found = _international(digits[1:])
             elif home is not None:
@@ -215,7 +215,8 @@ class _Home:
     """How numbers are written within one country; `read` returns None for whatever is not plain."""
 
     code: str
-    shared: _CallingCode | None  # the calling code's rules, where the country's own do not settle it
+    own: _CallingCode
+    settles: bool  # whether a number that is valid here is valid under the calling code, which others may share
     abroad: re.Pattern[str]  # what is dialled before a country code
     prefix: str | None  # the national prefix; None where it is more than a few digits
     prefix_pattern: re.Pattern[str] | None
@@ -225,6 +226,8 @@ class _Home:
     def read(self, digits: str) -> int | None:
         if not digits.isdigit():
             return None
+        if digits[:2] == "00":
+            return self._read_abroad(digits)
         if digits.startswith(self.code):
             national = digits[len(self.code) :]
             if self.possible.fullmatch(digits):
@@ -237,10 +240,19 @@ class _Home:
             self.abroad.match(digits)
             or (self.prefix_pattern is not None and self.prefix_pattern.match(national))
             or not self.valid.fullmatch(national)
-            or (self.shared is not None and not self.shared.valid(national))
+            or not (self.settles or self.own.valid(national))
         ):
             return None
         return int(self.code + national)
+
+    def _read_abroad(self, digits: str) -> int | None:
+        """Read 00 as a plus, unless this country may understand something else by it."""
+        dialled = self.abroad.match(digits)
+        if dialled is not None:
+            return _international(digits[2:]) if dialled.end() == 2 else None
+        if (self.prefix_pattern is not None and self.prefix_pattern.match(digits)) or self.own.valid(digits):
+            return None
+        return _international(digits[2:])
 
 
 _ONE_DIGIT_CODES = frozenset("17")
@@ -278,11 +290,13 @@ def _home(country: str) -> _Home | None:
     rules = _calling_code(code)
     if rules is None:
         return None
+    main = phonenumbers.region_code_for_country_code(int(code)) == country
     prefix = table.national_prefix_for_parsing
     plain = prefix is not None and prefix.isdigit() and not table.national_prefix_transform_rule
     return _Home(
         code=code,
-        shared=None if phonenumbers.region_code_for_country_code(int(code)) == country else rules,
+        own=rules,
+        settles=main and not table.leading_digits,
         abroad=re.compile(table.international_prefix or r"(?!)"),
         prefix=prefix if plain else None,
         prefix_pattern=_pattern(prefix),

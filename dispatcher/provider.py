@@ -46,6 +46,7 @@ class OutgoingBatch:
     texts: Sequence[str] | None = None
     sender: str | None = None
     scheduled_for: datetime | None = None  # aware; hand it over to be sent then
+    deadline: float | None = None  # monotonic seconds: not begun after, and over by then
     options: Mapping[str, str] = field(default_factory=dict)  # the campaign's provider-specific options
 
     def __len__(self) -> int:

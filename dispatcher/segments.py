@@ -82,6 +82,8 @@ def count_segments(texts: Sequence[str]) -> list[int]:
 
 def what_needs_ucs2(text: str) -> str:
     """Return the distinct characters that GSM-7 lacks, in order of appearance; empty if it lacks none."""
+    if _GSM_7.issuperset(text):
+        return ""
     return "".join(dict.fromkeys(character for character in text if character not in _GSM_7))
 
 

@@ -162,6 +162,20 @@ class Receipts:
                 )
             }
 
+    def tell_once(self, campaign: str, *, what: str, why: str, who: str, now: datetime) -> bool:
+        """Leave an event, unless the campaign's last one of this kind says the same; True where it was left."""
+        with self._database.write() as tx:
+            row = tx.rows("SELECT id FROM campaign WHERE public_id = :name", name=campaign)[0]
+            last = tx.first(
+                "SELECT why FROM event WHERE campaign_id = :id AND what = :what ORDER BY id DESC LIMIT 1",
+                id=row.id,
+                what=what,
+            )
+            if last is not None and last.why == why:
+                return False
+            note(tx, at=now, who=who, subject="campaign", what=what, campaign_id=row.id, why=why)
+            return True
+
     def to_recall(self, provider: str, *, now: datetime, campaign_id: int | None = None) -> dict[str, int]:
         """Return what cancelled campaigns still have scheduled at the provider: its message id → message id."""
         one = "" if campaign_id is None else " AND c.id = :campaign_id"

@@ -1,0 +1,51 @@
+"""One provider account in one process's hands: what every operation that calls a provider needs."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from dispatcher.ledger import Ledger
+from dispatcher.provider import Provider
+from dispatcher.throughput import Limits, Permit, Throughput
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """The provider, its limits, the ledger and the throughput; time is passed in."""
+
+    provider: Provider
+    limits: Limits
+    timeout: float  # seconds that one request may take
+    ledger: Ledger
+    throughput: Throughput
+    who: str  # in the audit trail
+    clock: Callable[[], datetime]
+    monotonic: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+
+    @property
+    def name(self) -> str:
+        """The provider's name."""
+        return self.provider.name
+
+    def reserve(self, *, segments: int, max_wait: float) -> Permit:
+        """Reserve the throughput of one submission."""
+        return self.throughput.reserve(self.name, self.limits, segments=segments, max_wait=max_wait)
+
+    def sleep_until(self, instant: float) -> None:
+        """Sleep until a monotonic instant."""
+        wait = instant - self.monotonic()
+        if wait > 0:
+            self.sleep(wait)
+
+    def wait_to_look_up(self, *, max_wait: float) -> bool:
+        """Reserve the throughput of one look-up and wait for it; False where there is none within `max_wait`."""
+        permit = self.throughput.reserve(self.name, self.limits, lookup=True, max_wait=max_wait)
+        if permit.granted:
+            self.sleep_until(permit.send_at())
+        return permit.granted
+
+    def throttled(self, retry_after: float | None) -> None:
+        """Tell every worker that the provider asked for a pause of `retry_after` seconds, None where unsaid."""
+        self.throughput.throttled(self.name, retry_after=retry_after)

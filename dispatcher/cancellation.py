@@ -1,0 +1,94 @@
+"""Stops campaigns: pause, resume, cancel; and takes back what a provider holds to send later."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from dispatcher.account import Account
+from dispatcher.campaign import CampaignState
+from dispatcher.errors import MoveNotAllowed, ProviderError, Throttled
+from dispatcher.ledger import Campaign, Ledger
+from dispatcher.provider import Schedules
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recalled:
+    """What came of taking messages back. `left` of them are still to be asked for, for the reason `why`."""
+
+    messages: int = 0
+    refused: int = 0
+    refunded: Decimal = Decimal(0)
+    left: int = 0
+    why: str | None = None
+
+
+def pause(ledger: Ledger, campaign: Campaign, *, who: str, now: datetime, reason: str) -> bool:
+    """Stop new requests of a campaign; what is in flight ends. False where it was paused already."""
+    return ledger.campaigns.move(campaign, CampaignState.PAUSED, who=who, now=now, reason=reason)
+
+
+def resume(ledger: Ledger, campaign: Campaign, *, who: str, now: datetime) -> bool:
+    """Let a paused campaign go on. False where it was not paused.
+
+    Raises:
+        MoveNotAllowed: it has ended.
+    """
+    current = ledger.campaigns.get(campaign.public_id)
+    if current.state in (CampaignState.RUNNING, CampaignState.SCHEDULED):
+        return False
+    if current.state is not CampaignState.PAUSED:
+        raise MoveNotAllowed(f"campaign {current.public_id} is {current.state.value}: it cannot be resumed")
+    later = current.send_at is not None and current.send_at > now
+    state = CampaignState.SCHEDULED if later else CampaignState.RUNNING
+    return ledger.campaigns.move(current, state, who=who, now=now)
+
+
+def cancel(ledger: Ledger, campaign: Campaign, *, who: str, clock: Callable[[], datetime]) -> bool:
+    """Stop a campaign for good. False where it was cancelled already.
+
+    The first commit is the cancel: no attempt begins after it. The rest writes down, in portions, what that means
+    for each message; a worker's sweep finishes it if this process dies.
+    """
+    first = ledger.campaigns.move(campaign, CampaignState.CANCELLED, who=who, now=clock(), reason="by hand")
+    while ledger.campaigns.settle_cancelled(who=who, now=clock(), campaign_id=campaign.id):
+        pass
+    return first
+
+
+def recall(account: Account, *, campaign: Campaign | None = None, max_wait: float = 2.0) -> Recalled:
+    """Take back what cancelled campaigns (or one of them) still have scheduled at the provider."""
+    a = account
+    if not isinstance(a.provider, Schedules):
+        return Recalled()
+    waiting = a.ledger.receipts.to_recall(
+        a.name, now=a.clock(), campaign_id=None if campaign is None else campaign.id
+    )
+    ids = list(waiting)
+    done, refused, refunded = 0, 0, Decimal(0)
+    most = a.provider.capabilities.messages_per_request
+    for start in range(0, len(ids), most):
+        if not a.wait_to_look_up(max_wait=max_wait):
+            return Recalled(
+                messages=done, refused=refused, refunded=refunded, left=len(ids) - start, why="throughput"
+            )
+        try:
+            answers = a.provider.recall(ids[start : start + most])
+        except ProviderError as error:
+            if isinstance(error, Throttled):
+                a.throttled(error.retry_after)
+            log.warning("recall.failed provider=%s why=%s", a.name, error)
+            left = len(ids) - start
+            return Recalled(messages=done, refused=refused, refunded=refunded, left=left, why=str(error))
+        back = {
+            waiting[answer.provider_message_id]: answer.refunded
+            for answer in answers
+            if answer.recalled and answer.provider_message_id in waiting
+        }
+        done += a.ledger.receipts.record_recalled(back, who=a.who, now=a.clock())
+        refused += sum(not answer.recalled for answer in answers)
+        refunded += sum((amount for amount in back.values() if amount is not None), Decimal(0))
+    return Recalled(messages=done, refused=refused, refunded=refunded)

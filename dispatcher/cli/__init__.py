@@ -1,0 +1,78 @@
+"""The `dispatcher` command: parse → call an operation → print. No SQL and no HTTP in here."""
+
+import os
+import sys
+from typing import NoReturn
+
+import click
+
+from dispatcher import __version__
+from dispatcher.cli import campaigns, demo, running
+from dispatcher.cli.output import printable
+from dispatcher.errors import DispatcherError, UsageError
+
+FAILED, WRONG = 1, 2
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="dispatcher")
+def cli() -> None:
+    """Send SMS campaigns: nobody twice, nobody forgotten, never above a provider's limit.
+
+    \b
+    A first campaign, against a sandbox that sends nothing to anyone:
+      dispatcher up --sandbox                     (in one terminal)
+      dispatcher enqueue people.csv --provider winsms --text "Hi {first_name}!"
+      dispatcher status CAMPAIGN --watch
+
+    Settings come from DISPATCHER_… variables and dispatcher.toml; `dispatcher doctor` says what is
+    right and what is not. Every command takes --help, and those that print data take --json.
+
+    Exit codes: 0 done, 1 failed, 2 wrong usage, settings or input.
+    """
+
+
+for command in (
+    campaigns.enqueue,
+    campaigns.status,
+    campaigns.list_campaigns,
+    campaigns.pause,
+    campaigns.resume,
+    campaigns.cancel,
+    campaigns.report,
+    running.poll,
+    running.doctor,
+    running.up,
+    running.sandbox,
+    demo.demo,
+):
+    cli.add_command(command)
+
+
+def main() -> NoReturn:
+    """Run the command, and end the process with 0, 1 or 2; a person never sees a traceback of their own making."""
+    try:
+        cli.main(standalone_mode=False)
+    except click.exceptions.Exit as end:
+        sys.exit(end.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(WRONG)
+    except (click.Abort, KeyboardInterrupt):
+        _say("interrupted")
+        sys.exit(FAILED)
+    except UsageError as error:
+        _say(str(error))
+        sys.exit(WRONG)
+    except DispatcherError as error:
+        _say(str(error))
+        sys.exit(FAILED)
+    except BrokenPipeError:
+        # The reader of our output has gone, as `head` does; do not fail again while flushing.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(FAILED)
+    sys.exit(0)
+
+
+def _say(message: str) -> None:
+    click.echo(f"dispatcher: {printable(message)}", err=True)

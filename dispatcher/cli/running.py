@@ -1,0 +1,227 @@
+"""Commands about running it: up, sandbox, poll, doctor."""
+
+import stat
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import click
+
+from dispatcher import providers, receipts, recovery, stack
+from dispatcher import sandbox as stand_ins
+from dispatcher.cli.campaigns import opened
+from dispatcher.cli.output import console, json_option, print_json, printable
+from dispatcher.errors import DispatcherError, UsageError
+from dispatcher.provider import FetchesReceipts, TellsBalance
+from dispatcher.runtime import Runtime
+
+_STALE = timedelta(seconds=30)
+
+
+@click.command()
+@click.option("--sandbox", is_flag=True, help="Send to local stand-ins instead of the providers: nobody is texted.")
+@click.option("--workers", type=click.IntRange(1, 64), help="Worker processes; DISPATCHER_WORKERS or 1 by default.")
+@click.option("--sandbox-port", type=click.IntRange(1, 65535), help="The sandbox's port; a free one by default.")
+def up(*, sandbox: bool, workers: int | None, sandbox_port: int | None) -> None:
+    """Run everything on this machine, in the foreground: Redis, workers, beat, and the sandbox if asked for.
+
+    Each part is watched, and started again if it ends. Ctrl-C or SIGTERM stops it: requests in flight end and
+    are recorded first. One `up` runs on a data folder (DISPATCHER_HOME) at a time.
+
+    With --sandbox, every other command on the same data folder talks to the sandbox as well, until `up` ends.
+    """
+    with opened() as runtime:
+        _ = runtime.ledger.version  # an unusable ledger is told now, not by each worker
+        many = workers or runtime.settings.workers
+    stack.run(
+        runtime.settings,
+        workers=many,
+        sandbox=sandbox,
+        sandbox_port=sandbox_port or 0,
+        tell=lambda line: click.echo(printable(line), err=True),
+    )
+
+
+@click.command()
+@click.option("--port", type=click.IntRange(0, 65535), default=8025, show_default=True, help="0 for a free one.")
+@click.option("--record", "record_file", type=click.Path(path_type=Path), help="Keep what was accepted in a file.")
+@click.option("--api-key", help="Accept this key only; any key by default.")
+@click.option("--delivery-seconds", type=click.FloatRange(min=0), help="Every receipt comes after so long.")
+def sandbox(*, port: int, record_file: Path | None, api_key: str | None, delivery_seconds: float | None) -> None:
+    """Run local stand-ins for the providers: real HTTP, the real limits, and a record of what was accepted.
+
+    \b
+    What it accepted, and whether anyone was texted twice:
+      curl localhost:8025/sandbox/summary
+      curl localhost:8025/sandbox/duplicates
+    Faults, for instance every tenth answer lost:
+      curl localhost:8025/sandbox/faults -d '{"kind": "drop_after", "share": 0.1}'
+    """
+    chosen: dict[str, float | str] = {}
+    if api_key is not None:
+        chosen["api_key"] = api_key
+    if delivery_seconds is not None:
+        chosen["delivery_seconds"] = delivery_seconds
+
+    def ready(url: str) -> None:
+        click.echo(f"sandbox at {url}; Ctrl-C stops it")
+        for name, base in stand_ins.base_urls(url).items():
+            click.echo(
+                f"  export DISPATCHER_{name.upper()}__BASE_URL={base} DISPATCHER_{name.upper()}__API_KEY=sandbox"
+            )
+
+    try:
+        stand_ins.run(port=port, ready=ready, settings=stand_ins.Settings(**chosen), record_file=record_file)
+    except OSError as error:
+        raise UsageError(
+            f"the sandbox cannot listen on port {port}: {error.strerror}; choose another --port"
+        ) from None
+
+
+@click.command()
+@click.option("--provider", type=click.Choice(providers.names()), help="Ask this one only.")
+@json_option
+def poll(*, provider: str | None, as_json: bool) -> None:
+    """Ask the providers for delivery receipts now, instead of when they are next due.
+
+    Workers do this by themselves, every DISPATCHER_POLL_EVERY seconds while messages are young.
+    """
+    with opened() as runtime:
+        names = [provider] if provider else list(providers.names())
+        asked = [name for name in names if isinstance(runtime.provider(name), FetchesReceipts)]
+        runtime.ledger.receipts.make_due(now=runtime.clock())
+        told = []
+        for name in asked:
+            if not runtime.missing(name):
+                every = timedelta(seconds=runtime.settings.poll_every)
+                told.append(receipts.poll(runtime.account(name), every=every, seconds=300, max_wait=10))
+                receipts.compare_scheduled(runtime.account(name))
+        windows = runtime.receipt_windows()
+        recovery.sweep(runtime.ledger, receipt_windows=windows, who=runtime.who, now=runtime.clock())
+    if as_json:
+        keys = ("provider", "requests", "messages", "settled", "left")
+        print_json([{key: getattr(one, key) for key in keys} for one in told])
+    else:
+        for one in told:
+            left = f"; not all: {printable(one.left)}" if one.left else ""
+            click.echo(
+                f"{one.provider}: {one.messages:,} messages asked for in {one.requests} requests,"
+                f" {one.settled:,} settled{left}"
+            )
+    if any(one.left for one in told):
+        raise click.exceptions.Exit(1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing that `doctor` looked at; `ok` is None where it need not be right."""
+
+    what: str
+    ok: bool | None
+    found: str
+    remedy: str = ""
+
+
+@click.command()
+@json_option
+def doctor(*, as_json: bool) -> None:
+    """Look at settings, ledger, Redis, workers and credentials: what is right, what is not, how to mend it.
+
+    Credentials are tried by asking for the balance, which costs nothing. Exit code 1 if something is wrong.
+    """
+    with opened() as runtime:
+        findings = [finding for look in (_home, _ledger, _redis, _workers, _accounts) for finding in look(runtime)]
+    if as_json:
+        keys = ("what", "ok", "found", "remedy")
+        print_json([{key: getattr(finding, key) for key in keys} for finding in findings])
+    else:
+        out = console()
+        for finding in findings:
+            mark, style = {True: ("ok", "green"), False: ("WRONG", "red"), None: ("-", "yellow")}[finding.ok]
+            out.print(f"[{style}]{mark:<6}[/]", end="")
+            out.print(f"{finding.what}: {printable(finding.found)}", markup=False, soft_wrap=True)
+            if finding.remedy:
+                out.print(f"      → {printable(finding.remedy)}", markup=False, soft_wrap=True)
+    if any(finding.ok is False for finding in findings):
+        raise click.exceptions.Exit(1)
+
+
+def _home(runtime: Runtime) -> Iterator[Finding]:
+    runtime.make_home()
+    home = runtime.settings.home
+    mode = stat.S_IMODE(home.stat().st_mode)
+    safe = not mode & 0o077
+    yield Finding(
+        what="data folder",
+        ok=safe,
+        found=f"{home}, mode {mode:o}",
+        remedy="" if safe else f"others can read people's numbers in it: chmod 700 {home}",
+    )
+
+
+def _ledger(runtime: Runtime) -> Iterator[Finding]:
+    def look() -> str:
+        return f"{runtime.ledger.database.shown_url}, version {runtime.ledger.version}"
+
+    yield _tried("ledger", look, "check DISPATCHER_LEDGER_URL, and that the server or the disk is there")
+
+
+def _redis(runtime: Runtime) -> Iterator[Finding]:
+    remedy = (
+        "`dispatcher up` starts the embedded one"
+        if runtime.settings.embedded_redis
+        else "check DISPATCHER_REDIS_URL, and that the server runs"
+    )
+    yield _tried("redis", runtime.throughput.ping, remedy)
+    if runtime.settings.embedded_redis:
+        yield _tried("redis-server", stack.find_redis_server, "see the message")
+
+
+def _workers(runtime: Runtime) -> Iterator[Finding]:
+    now = runtime.clock()
+    try:
+        seen = runtime.ledger.leases.workers()
+    except DispatcherError:
+        return
+    alive = [worker for worker in seen if now - worker.seen_at <= _STALE]
+    for worker in seen:
+        if worker not in alive:
+            silent = now - worker.seen_at
+            yield Finding(
+                what="worker",
+                ok=False,
+                found=f"{worker.name} gave its last sign of life {silent.total_seconds():.0f} s ago",
+                remedy="it died or hangs; what it held is settled when its leases end. Start another.",
+            )
+    yield Finding(
+        what="workers",
+        ok=bool(alive),
+        found=f"{len(alive)} alive" if alive else "none alive",
+        remedy="" if alive else "start some: `dispatcher up`, or `celery -A workers.app worker`",
+    )
+
+
+def _accounts(runtime: Runtime) -> Iterator[Finding]:
+    for name in providers.names():
+        missing = runtime.missing(name)
+        if missing:
+            yield Finding(what=name, ok=None, found="not configured", remedy=f"to use it, set {', '.join(missing)}")
+            continue
+        provider = runtime.provider(name)
+        if isinstance(provider, TellsBalance):
+            base = runtime.settings.section(name).base_url
+
+            def look(asked: TellsBalance = provider, base: str = base) -> str:
+                return f"credentials accepted by {base}, balance {asked.balance():f}"
+
+            yield _tried(name, look, f"check the DISPATCHER_{name.upper()}__… settings")
+        else:
+            yield Finding(what=name, ok=True, found="configured; it has no call that would try the credentials")
+
+
+def _tried(what: str, look: Callable[[], str], remedy: str) -> Finding:
+    try:
+        return Finding(what=what, ok=True, found=look())
+    except DispatcherError as error:
+        return Finding(what=what, ok=False, found=str(error), remedy=remedy)

@@ -1,0 +1,136 @@
+"""Shows a campaign: once as a table, or over and over until it has ended, with a bar, a rate and an estimate."""
+
+import time
+from collections import deque
+from typing import Any
+
+import click
+from rich.console import Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from dispatcher import reporting
+from dispatcher.campaign import FINAL_CAMPAIGN_STATES
+from dispatcher.cli.output import console, duration, local, print_json, printable, table
+from dispatcher.runtime import Runtime
+
+_EVERY = 0.5
+_JSON_EVERY = 1.0
+_LOG_EVERY = 5.0
+_RATE_SECONDS = 10.0
+_UNSENT = ("queued",)
+_SEEN_LINES = 12
+
+
+def show(status: dict[str, Any]) -> None:
+    """Print a status as a table."""
+    console().print(_body(status))
+
+
+def watch(runtime: Runtime, name: str, *, as_json: bool) -> None:
+    """Show a campaign until it has ended: live on a terminal, a line now and then in a log."""
+    out = console()
+    rates: deque[tuple[float, int, int]] = deque()
+    if as_json or not out.is_terminal:
+        _log(runtime, name, rates, as_json=as_json)
+        return
+    with Live(console=out, refresh_per_second=4) as live:
+        while True:
+            status = _status(runtime, name)
+            live.update(Group(*_progress(status, rates), Text(""), _body(status)))
+            if _ended(status):
+                return
+            time.sleep(_EVERY)
+
+
+def _log(runtime: Runtime, name: str, rates: deque[tuple[float, int, int]], *, as_json: bool) -> None:
+    last, told_at = "", 0.0
+    while True:
+        status = _status(runtime, name)
+        if as_json:
+            print_json(status)
+        else:
+            line = _line(status, rates)
+            if _ended(status) or (line != last and time.monotonic() - told_at >= _LOG_EVERY):
+                click.echo(line)
+                last, told_at = line, time.monotonic()
+        if _ended(status):
+            return
+        time.sleep(_JSON_EVERY)
+
+
+def _status(runtime: Runtime, name: str) -> dict[str, Any]:
+    return reporting.status(runtime.ledger, runtime.ledger.campaigns.get(name))
+
+
+def _ended(status: dict[str, Any]) -> bool:
+    return status["state"] in FINAL_CAMPAIGN_STATES and not status["messages"]["queued"]
+
+
+def _counts(status: dict[str, Any]) -> tuple[int, int, int]:
+    """Return how many messages there are, have left the queue, and have reached their end."""
+    messages = status["messages"]
+    total = sum(messages.values())
+    return total, total - messages["queued"], total - status["open"]
+
+
+def _rate(status: dict[str, Any], rates: deque[tuple[float, int, int]]) -> tuple[float, float]:
+    """Return (messages sent, messages ended) a second, of late."""
+    _, sent, ended = _counts(status)
+    now = time.monotonic()
+    rates.append((now, sent, ended))
+    while rates[0][0] < now - _RATE_SECONDS:
+        rates.popleft()
+    elapsed = now - rates[0][0]
+    if elapsed <= 0:
+        return 0.0, 0.0
+    return (sent - rates[0][1]) / elapsed, (ended - rates[0][2]) / elapsed
+
+
+def _progress(status: dict[str, Any], rates: deque[tuple[float, int, int]]) -> list[RenderableType]:
+    total, sent, ended = _counts(status)
+    sent_rate, ended_rate = _rate(status, rates)
+    grid = Table.grid(padding=(0, 1))
+    for label, done, rate in (("sent", sent, sent_rate), ("final", ended, ended_rate)):
+        left = (total - done) / rate if rate > 0 else None
+        note = (
+            "done" if done >= total else (f"{rate:,.0f}/s, {duration(left)} left" if left is not None else "waiting")
+        )
+        share = 100 * done // total if total else 100
+        bar = ProgressBar(total=max(total, 1), completed=done if total else 1, width=30)
+        grid.add_row(label, bar, f"{share:3d} %", f"{done:,} of {total:,}", note)
+    return [grid]
+
+
+def _line(status: dict[str, Any], rates: deque[tuple[float, int, int]]) -> str:
+    total, sent, ended = _counts(status)
+    rate, _ = _rate(status, rates)
+    states = " ".join(f"{state}={many}" for state, many in status["messages"].items() if many)
+    left = f" eta={duration((total - sent) / rate).replace(' ', '')}" if rate > 0 and sent < total else ""
+    share = 100 * sent // total if total else 100
+    reason = f" reason={printable(status['reason'])}" if status["reason"] else ""
+    return f"{status['state']} sent={share}% final={ended}/{total} rate={rate:.0f}/s{left} {states}{reason}"
+
+
+def _body(status: dict[str, Any]) -> RenderableType:
+    facts = [
+        ("campaign", f"{status['campaign']}  {printable(status['name'])}"),
+        ("provider", status["provider"]),
+        ("state", status["state"] + (f": {printable(status['reason'])}" if status["reason"] else "")),
+        ("send at", local(status["send_at"])),
+        ("enqueued", local(status["created_at"])),
+        ("segments", f"{status['segments']:,} planned, {status['segments_submitted']:,} submitted"),
+        ("cost", f"{status['cost']:,}" + (f", {status['refunded']:,} refunded" if status["refunded"] else "")),
+    ]
+    head = table([("", False), ("", False)], [(name, value) for name, value in facts if value])
+    head.show_header = False
+    excluded = {kind: many for kind, many in status["excluded"].items() if many}
+    places = [(state, many, "") for state, many in status["messages"].items() if many]
+    places += [(kind, many, "no message was made") for kind, many in excluded.items()]
+    body = table([("what became of the rows", False), ("rows", True), ("", False)], places)
+    body.add_section()
+    body.add_row("all rows", f"{status['rows']:,}", "")
+    batches = ", ".join(f"{many:,} {state}" for state, many in status["batches"].items() if many)
+    return Group(head, Text(f"batches    {batches}"), Text(""), body)

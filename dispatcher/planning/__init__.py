@@ -1,0 +1,18 @@
+"""Planning: a recipient list and a text become messages, cut into batches that one request each can carry."""
+
+from dispatcher.planning.columns import find_fields, find_phone_column
+from dispatcher.planning.enqueue import Enqueued, Order, enqueue
+from dispatcher.planning.plan import Plan
+from dispatcher.planning.recipients import Chunk, Recipients, open_recipients
+
+__all__ = [
+    "Chunk",
+    "Enqueued",
+    "Order",
+    "Plan",
+    "Recipients",
+    "enqueue",
+    "find_fields",
+    "find_phone_column",
+    "open_recipients",
+]

@@ -1,0 +1,166 @@
+"""Enqueues a campaign: plans its recipients into the ledger as a draft, and makes it live in one last commit."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import BinaryIO
+
+from dispatcher.errors import InputError
+from dispatcher.ledger import Campaign, ExcludedRow, Ledger, NewCampaign, PlannedBatch, PlanTotals
+from dispatcher.planning.plan import Plan
+from dispatcher.planning.recipients import Recipients, open_recipients
+from dispatcher.provider import Capabilities
+from dispatcher.release import handover
+from dispatcher.template import TemplateError, compile_template
+
+_MESSAGES_PER_COMMIT = 20_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What is to be sent: everything about a campaign but its recipients."""
+
+    public_id: str
+    name: str
+    provider: str
+    text: str
+    phone_column: str
+    country: str | None = None
+    sender: str | None = None
+    send_at: datetime | None = None
+    key: str | None = None
+    options: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Enqueued:
+    """What came of it. `campaign` is None for a dry run; `again` where the key was known already."""
+
+    campaign: Campaign | None
+    totals: PlanTotals
+    again: bool = False
+
+
+def enqueue(
+    ledger: Ledger,
+    order: Order,
+    source: Path | BinaryIO,
+    *,
+    capabilities: Capabilities,
+    who: str,
+    clock: Callable[[], datetime],
+    dry_run: bool = False,
+    progress: Callable[[PlanTotals], None] = lambda _: None,
+) -> Enqueued:
+    """Plan a recipient list for a provider and make the campaign live, in bounded memory.
+
+    The draft sends nothing until the last commit: killed before it, nothing is sent, and running again is safe.
+    The key of a campaign that there is already gives that campaign, and plans nothing.
+
+    Raises:
+        InputError: the list or the text cannot be planned; nothing is left of it.
+        LedgerError: another enqueue plans the same key at this moment.
+    """
+    if order.key is not None and (known := ledger.campaigns.with_key(order.key)) is not None:
+        return Enqueued(campaign=known, totals=known.totals, again=True)
+    try:
+        template = compile_template(order.text)
+    except TemplateError as error:
+        raise InputError(f"the text, {error}") from None
+    now = clock()
+    with open_recipients(source) as recipients:
+        plan = Plan(
+            header=recipients.header,
+            template=template,
+            phone_column=order.phone_column,
+            country=order.country,
+            provider=order.provider,
+            capabilities=capabilities,
+            suppressed=ledger.suppressions.among,
+            due_at=handover(order.send_at, capabilities, now=now).due_at,
+            send_at=order.send_at,
+            sender=order.sender,
+        )
+        if dry_run:
+            for _ in _located(plan, recipients):
+                progress(plan.totals)
+            _check_not_empty(plan.totals, recipients)
+            return Enqueued(campaign=None, totals=plan.totals)
+        new = NewCampaign(
+            public_id=order.public_id,
+            key=order.key,
+            name=order.name,
+            provider=order.provider,
+            sender=order.sender,
+            template=order.text,
+            personalised=template.personalised,
+            send_at=order.send_at,
+            country=order.country,
+            options=order.options,
+            created_at=now,
+        )
+        campaign_id = ledger.plans.begin(new, who=who, now=now)
+        try:
+            _write(ledger, campaign_id, plan, recipients, clock=clock, progress=progress)
+            _check_not_empty(plan.totals, recipients)
+        except BaseException:
+            # Also on Ctrl-C. A kill leaves a draft that never sends, and that the next enqueue or worker removes.
+            ledger.plans.discard(campaign_id)
+            raise
+        ledger.plans.finish(campaign_id, plan.totals, who=who, now=clock())
+    return Enqueued(campaign=ledger.campaigns.get(order.public_id), totals=plan.totals)
+
+
+def _write(
+    ledger: Ledger,
+    campaign_id: int,
+    plan: Plan,
+    recipients: Recipients,
+    *,
+    clock: Callable[[], datetime],
+    progress: Callable[[PlanTotals], None],
+) -> None:
+    batches: list[PlannedBatch] = []
+    excluded: list[ExcludedRow] = []
+    written = 0
+
+    def flush() -> None:
+        nonlocal written
+        ledger.plans.append(campaign_id, first_number=written + 1, batches=batches, excluded=excluded, now=clock())
+        written += len(batches)
+        batches.clear()
+        excluded.clear()
+        progress(plan.totals)
+
+    waiting = 0
+    for step in _located(plan, recipients):
+        if isinstance(step, PlannedBatch):
+            batches.append(step)
+            waiting += len(step.numbers)
+        else:
+            excluded += step
+            waiting += len(step)
+        if waiting >= _MESSAGES_PER_COMMIT:
+            flush()
+            waiting = 0
+    flush()
+
+
+def _located(plan: Plan, recipients: Recipients) -> Iterator[PlannedBatch | list[ExcludedRow]]:
+    """Run the plan; what it finds wrong with a line is told with the name of the file."""
+    try:
+        yield from plan.steps(recipients)
+    except InputError as error:
+        if recipients.name in str(error):
+            raise
+        raise InputError(f"{recipients.name}, {error}") from None
+
+
+def _check_not_empty(totals: PlanTotals, recipients: Recipients) -> None:
+    if totals.messages == 0:
+        raise InputError(
+            f"{recipients.name}: none of its {totals.rows} rows can be sent to"
+            f" ({totals.invalid} invalid, {totals.duplicates} duplicates, {totals.suppressed} suppressed):"
+            " check the phone column and the country"
+        )

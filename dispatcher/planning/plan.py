@@ -1,0 +1,184 @@
+"""Plans a campaign: the rows of a list become messages, in batches that one request each can carry."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime
+from typing import TypeVar
+
+from dispatcher.errors import InputError
+from dispatcher.ledger.rows import ExcludedRow, Exclusion, PlannedBatch, PlanTotals
+from dispatcher.msisdn import is_country, normalise_column
+from dispatcher.planning.columns import find_fields, find_phone_column
+from dispatcher.planning.cutting import Cutter
+from dispatcher.planning.limits import check_text_for_all, find_refusals
+from dispatcher.planning.recipients import Chunk
+from dispatcher.provider import Capabilities
+from dispatcher.segments import count_segments
+from dispatcher.template import Template, clean
+
+T = TypeVar("T")
+
+LINES_NAMED = 5
+"""How many faulty lines a message names."""
+
+LONGEST_NUMBER = 64
+"""How much is kept of what stands in the file for a number, in characters."""
+
+
+class Plan:
+    """One pass over a recipient list: normalise, deduplicate, suppress, render, count segments, cut.
+
+    What cannot be planned at all is an InputError: from the constructor where the header and the text show it,
+    else from `steps`, and then nothing of the plan may be used. It holds a few chunks, and about 100 bytes for each
+    distinct number.
+    """
+
+    def __init__(
+        self,
+        *,
+        header: Sequence[str],
+        template: Template,
+        phone_column: str,
+        country: str | None,
+        provider: str,
+        capabilities: Capabilities,
+        suppressed: Callable[[Sequence[int]], set[int]],
+        due_at: datetime,
+        send_at: datetime | None = None,
+        sender: str | None = None,
+    ) -> None:
+        if country is not None and not is_country(country):
+            raise InputError(f"there is no country {country}: give two capital letters, such as ZA or US")
+        if sender and not capabilities.sender:
+            raise InputError(f"{provider} takes no sender id: leave it out")
+        self._phone = find_phone_column(phone_column, header)
+        self._columns = find_fields(template, header)
+        if not template.personalised:
+            [text] = template.render({}, 1)
+            self._segments_for_all = check_text_for_all(text, provider=provider, capabilities=capabilities)
+        self._template = template
+        self._country = country
+        self._provider = provider
+        self._capabilities = capabilities
+        self._suppressed = suppressed
+        self._cutter = Cutter(template, capabilities, due_at=due_at, send_at=send_at)
+        self._first_rows: dict[int, int] = {}  # by number
+        self._rows = self._messages = self._batches = self._segments = 0
+        self._excluded = dict.fromkeys(Exclusion, 0)
+
+    @property
+    def totals(self) -> PlanTotals:
+        """What the plan has come to so far; `rows` is always the sum of messages and exclusions."""
+        return PlanTotals(
+            rows=self._rows,
+            messages=self._messages,
+            duplicates=self._excluded[Exclusion.DUPLICATE],
+            invalid=self._excluded[Exclusion.INVALID],
+            suppressed=self._excluded[Exclusion.SUPPRESSED],
+            batches=self._batches,
+            segments=self._segments,
+        )
+
+    def steps(self, chunks: Iterable[Chunk]) -> Iterator[PlannedBatch | list[ExcludedRow]]:
+        """Yield the batches as they fill, and the rows that become no message, chunk by chunk.
+
+        Raises:
+            InputError: a row that would be a message lacks a value that the text needs.
+        """
+        for chunk in chunks:
+            excluded = self._take(chunk)
+            if excluded:
+                yield excluded
+            yield from self._cut(last=False)
+        yield from self._cut(last=True)
+
+    def _cut(self, *, last: bool) -> Iterator[PlannedBatch]:
+        for batch in self._cutter.cut(last=last):
+            self._batches += 1
+            yield batch
+
+    def _take(self, chunk: Chunk) -> list[ExcludedRow]:
+        """Put the messages of a chunk before the cutter, and return the rows that are none."""
+        numbers = normalise_column(chunk.columns[self._phone], self._country)
+        excluded: list[ExcludedRow] = []
+
+        def exclude(position: int, kind: Exclusion, reason: str) -> None:
+            number = chunk.columns[self._phone][position][:LONGEST_NUMBER]
+            excluded.append(ExcludedRow(row=chunk.rows[position], kind=kind, number=number, reason=reason))
+
+        kept: list[int] = []  # positions in the chunk
+        kept_numbers: list[int] = []
+        first_row = self._first_rows.setdefault
+        for position, number in enumerate(numbers):
+            if isinstance(number, str):
+                exclude(position, Exclusion.INVALID, f"invalid: {number}")
+                continue
+            row = chunk.rows[position]
+            first = first_row(number, row)
+            if first != row:
+                exclude(position, Exclusion.DUPLICATE, f"duplicate of row {first}")
+                continue
+            kept.append(position)
+            kept_numbers.append(number)
+
+        if gone := self._suppressed(kept_numbers):
+            for position, number in zip(kept, kept_numbers, strict=True):
+                if number in gone:
+                    exclude(position, Exclusion.SUPPRESSED, "suppressed: opted out")
+            kept = [position for position in kept if numbers[position] not in gone]
+
+        values = self._values(chunk, kept)
+        texts = self._template.render(values, len(kept))
+        if self._template.personalised:
+            segments = count_segments(texts)
+            refusals = find_refusals(texts, segments, provider=self._provider, capabilities=self._capabilities)
+        else:
+            segments, refusals = [self._segments_for_all] * len(kept), {}
+        if refusals:
+            for index, reason in refusals.items():
+                exclude(kept[index], Exclusion.INVALID, f"invalid: {reason}")
+            left = [index for index in range(len(kept)) if index not in refusals]
+            kept, texts, segments = _pick(kept, left), _pick(texts, left), _pick(segments, left)
+            values = {field: _pick(column, left) for field, column in values.items()}
+
+        self._cutter.add(
+            numbers=[number for number in _pick(numbers, kept) if isinstance(number, int)],
+            rows=_pick(chunk.rows, kept),
+            segments=segments,
+            values=values,
+            texts=texts,
+        )
+        self._rows += len(chunk.rows)
+        self._messages += len(kept)
+        self._segments += sum(segments)
+        for left_out in excluded:
+            self._excluded[left_out.kind] += 1
+        return sorted(excluded, key=lambda left_out: left_out.row)
+
+    def _values(self, chunk: Chunk, kept: Sequence[int]) -> dict[str, list[str]]:
+        """Return the values of each field for the rows kept."""
+        values: dict[str, list[str]] = {}
+        for field, column in self._columns.items():
+            values[field] = clean(_pick(chunk.columns[column], kept))
+        for field in self._template.required:
+            if not all(values[field]):
+                missing = [
+                    chunk.lines[position] for position, value in zip(kept, values[field], strict=True) if not value
+                ]
+                raise InputError(
+                    f"{_lines(missing)} no {self._columns[field]}: fill it in, "
+                    f"or give the text a default, as in {{{field}|there}}"
+                )
+        return values
+
+
+def _pick(column: Sequence[T], positions: Sequence[int]) -> list[T]:
+    return [column[position] for position in positions]
+
+
+def _lines(lines: Sequence[int]) -> str:
+    named = [str(line) for line in lines[:LINES_NAMED]]
+    if len(lines) > LINES_NAMED:
+        named.append("more")
+    if len(named) == 1:
+        return f"line {named[0]} has"
+    return f"lines {', '.join(named[:-1])} and {named[-1]} have"

@@ -1,0 +1,44 @@
+"""The providers: the files in this folder are the list of what is supported, and none knows of another.
+
+A provider file has a `Settings` (a ProviderSettings: where it is and what it takes to be let in) and a
+`connect(settings)` that returns the provider without any I/O.
+"""
+
+import importlib
+import pkgutil
+from types import ModuleType
+
+from dispatcher.config import ProviderSettings
+from dispatcher.errors import SettingsError
+from dispatcher.provider import Provider
+
+
+def names() -> tuple[str, ...]:
+    """Return the names of the supported providers, in alphabetical order."""
+    found = (module.name for module in pkgutil.iter_modules(__path__))
+    return tuple(sorted(name for name in found if not name.startswith("_")))
+
+
+def settings_models() -> dict[str, type[ProviderSettings]]:
+    """Return the settings that each provider takes, by its name."""
+    models: dict[str, type[ProviderSettings]] = {name: _module(name).Settings for name in names()}
+    return models
+
+
+def connect(name: str, settings: ProviderSettings) -> Provider:
+    """Return a provider, ready to be called; nothing is sent yet.
+
+    Raises:
+        SettingsError: there is no such provider, or the settings are not its own or unusable.
+    """
+    module = _module(name)
+    if not isinstance(settings, module.Settings):
+        raise SettingsError(f"these are not the settings of {name}")
+    provider: Provider = module.connect(settings)
+    return provider
+
+
+def _module(name: str) -> ModuleType:
+    if name not in names():
+        raise SettingsError(f"there is no provider {name!r}; there are: {', '.join(names())}")
+    return importlib.import_module(f"{__name__}.{name}")

@@ -1,0 +1,228 @@
+"""WinSMS (winsms.co.za): up to 1000 texts a request, schedules and recalls them, tells their fate when asked.
+
+Marks in this file: K the vendor's document says so, I inferred, U unknown (and then a setting with a cautious default).
+"""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from decimal import Decimal
+
+from pydantic import Field, SecretStr
+
+from dispatcher.config import ProviderSettings, Rate
+from dispatcher.errors import AuthenticationFailed
+from dispatcher.provider import (
+    Answers,
+    Awaited,
+    Capabilities,
+    OutgoingBatch,
+    Recall,
+    Receipt,
+    ReceiptPage,
+    ScheduledMessage,
+    ScheduledPage,
+)
+from dispatcher.providers.winsms import wire
+from dispatcher.transport import Transport
+
+
+class Settings(ProviderSettings):
+    """Where WinSMS is, and what its document leaves open."""
+
+    base_url: str = "https://www.winsms.co.za/api/rest/v1"
+    api_key: SecretStr | None = None
+    requests_per_second: Rate = 5.0  # U: the vendor gives no number
+    schedule_days: int = Field(default=30, ge=1, le=366, description="How far ahead it takes a send time (U).")
+    unicode: bool = Field(
+        default=True,
+        description="Whether texts beyond GSM 7-bit are sent; the vendor's document names only that (U).",
+    )
+
+    def missing(self) -> list[str]:
+        """Return the names of the settings without which WinSMS cannot be called."""
+        return [] if self.key() else ["DISPATCHER_WINSMS__API_KEY"]
+
+    def key(self) -> str:
+        """Return the API key, "" if there is none."""
+        return "" if self.api_key is None else self.api_key.get_secret_value().strip()
+
+
+def connect(settings: Settings) -> "WinSMS":
+    """Return the account that the settings name; nothing is sent yet.
+
+    Raises:
+        SettingsError: the base URL is none.
+    """
+    return WinSMS(settings)
+
+
+class WinSMS:
+    """One WinSMS account.
+
+    An immediate send whose answer was lost cannot be found again (K: WinSMS does not keep our ids); a scheduled one
+    can, by `list_scheduled`.
+    """
+
+    name = "winsms"
+
+    def __init__(self, settings: Settings) -> None:
+        self.capabilities = Capabilities(
+            messages_per_request=wire.MOST_PER_REQUEST,
+            bytes_per_request=wire.MOST_BYTES - wire.FRAME,
+            bytes_per_message=wire.AROUND_A_TEXT,
+            characters=918,  # K
+            segments=6,  # K
+            unicode=settings.unicode,
+            sender=False,  # K: the API has no field for it
+            schedule_ahead=timedelta(days=settings.schedule_days),
+            schedule_least=timedelta(minutes=2),  # a time that has passed is sent at once (K), and is in minutes
+            schedule_step=timedelta(minutes=1),  # K
+            deduplicates=False,  # K: clientMessageId is not saved
+            ids_per_receipt_request=wire.MOST_PER_REQUEST,  # K
+            receipt_window=timedelta(hours=72),  # I: they are kept for 90 days (K), but networks give up sooner
+            requests_per_second=settings.requests_per_second,
+            segments_per_second=settings.segments_per_second,
+        )
+        self._settings = settings
+        self._transport = Transport(base_url=settings.base_url, timeout=settings.timeout, headers=self._credentials)
+
+    def _credentials(self) -> dict[str, str]:
+        key = self._settings.key()
+        if not key:
+            raise AuthenticationFailed("winsms: not sent: DISPATCHER_WINSMS__API_KEY is not set")
+        return {"AUTHORIZATION": key}  # K: the key as it is, without a scheme
+
+    def submit(self, batch: OutgoingBatch, /) -> Answers:
+        """Send a batch in one request: `send` for one text to all, `sendmulti` for a text each (K).
+
+        A batch of which every recipient was refused for the account's sake raises, since all of it may go later. If
+        only some were, `pause` has the reason. Costs are in credits.
+
+        Raises:
+            NotSubmitted: certainly nothing reached WinSMS.
+            OutcomeUnknown: it may have been carried out.
+            Refused: WinSMS refused the whole batch, or it exceeds a limit and was not sent.
+        """
+        path, body = wire.encoded(batch)
+        reply = self._transport.submit("POST", path, body=body, deadline=batch.deadline)
+        answers = wire.answers(batch, reply.json(wire.SendAnswer))
+        if len(answers.missing) == len(batch):
+            raise reply.unclear(f"it answers for none of {len(batch)} messages")
+        return answers
+
+    def fetch_receipts(self, awaited: Sequence[Awaited], page: str | None = None, /) -> ReceiptPage:
+        """Ask for the state of up to 1000 messages by WinSMS's ids; those that have none are left out.
+
+        A word that is not known to be final is under way, and kept as the reason: also NOTFOUND (K: a wrong id, or
+        older than 90 days), which the end of the receipt window settles.
+
+        Raises:
+            NotSubmitted: there is no answer; ask again later.
+            Refused: WinSMS refused the request.
+        """
+        del page
+        by_id = {entry.provider_message_id or "": entry for entry in awaited}
+        by_id = {theirs: entry for theirs, entry in by_id.items() if wire.is_id(theirs)}
+        if not by_id:
+            return ReceiptPage(receipts=[])
+        reply = self._transport.look_up("POST", "/sms/outgoing/status", body=wire.ids(list(by_id)))
+        rows = reply.json(wire.StatusAnswer).message_statuses
+        if rows is None:
+            raise reply.unclear("it names no states")
+        receipts = []
+        for row in filter(None, rows):
+            entry = by_id.get(wire.word(row.api_message_id))
+            if entry is None:
+                continue
+            state, reason = wire.fate(row)
+            receipts.append(
+                Receipt(
+                    message_id=entry.message_id,
+                    state=state,
+                    reason=reason,
+                    at=wire.moment(row.status_time),
+                    cost=wire.decimal(row.credit_cost),
+                )
+            )
+        return ReceiptPage(receipts=receipts)
+
+    def list_scheduled(self, page: str | None = None, /) -> ScheduledPage:
+        """Return up to 1000 scheduled messages; `page` is an offset (K).
+
+        A message that leaves between two calls moves the rest forward, so a page read later may lack as many as left
+        meanwhile: `total` then differs from page to page.
+
+        Raises:
+            NotSubmitted: there is no answer; ask again later.
+            Refused: WinSMS refused the request.
+        """
+        offset = int(page or 0)
+        params = {"offset": offset, "limit": wire.MOST_PER_REQUEST}
+        reply = self._transport.look_up("GET", "/sms/scheduled", params=params)
+        answer = reply.json(wire.ScheduledAnswer)
+        rows = answer.scheduled_messages
+        if rows is None:
+            raise reply.unclear("it names no scheduled messages")
+        messages = []
+        for row in rows:
+            provider_message_id, number = wire.word(row.api_message_id), wire.digits(row.mobile_number)
+            send_at = wire.moment(row.scheduled_send_time)
+            if not wire.is_id(provider_message_id) or not number or send_at is None:
+                # To leave it out would say that it is not scheduled, and something might be sent twice for that.
+                raise reply.unclear("a scheduled message without an id, a number or a time")
+            messages.append(
+                ScheduledMessage(
+                    provider_message_id=provider_message_id,
+                    number=int(number),
+                    send_at=send_at,
+                    submitted_at=wire.moment(row.submit_time),
+                )
+            )
+        total = max(answer.results_total_available or 0, offset + len(rows))
+        more = bool(rows) and offset + len(rows) < total
+        return ScheduledPage(messages=messages, total=total, next_page=str(offset + len(rows)) if more else None)
+
+    def recall(self, provider_message_ids: Sequence[str], /) -> Sequence[Recall]:
+        """Delete up to 1000 scheduled messages in one request; their credits come back (K). One answer an id, in order.
+
+        An id that is not answered for counts as not recalled.
+
+        Raises:
+            NotSubmitted: certainly nothing reached WinSMS.
+            OutcomeUnknown: they may have been deleted.
+            Refused: WinSMS refused the request, or it exceeds a limit and was not sent.
+        """
+        if not provider_message_ids:
+            return []
+        reply = self._transport.submit("POST", "/sms/scheduled/delete", body=wire.ids(provider_message_ids))
+        answered = reply.json(wire.DeleteAnswer).deleted_message_statuses
+        if answered is None:
+            raise reply.unclear("it names no messages")
+        rows = {wire.word(row.api_message_id): row for row in answered}
+        recalls = []
+        for provider_message_id in provider_message_ids:
+            row = rows.get(provider_message_id)
+            recalled = row is not None and wire.flag(row.deleted) is True
+            reason = "no answer" if row is None else wire.word(row.delete_error) or "no reason given"
+            recalls.append(
+                Recall(
+                    provider_message_id=provider_message_id,
+                    recalled=recalled,
+                    reason=None if recalled else reason,
+                    refunded=wire.decimal(row.credit_cost) if recalled and row is not None else None,
+                )
+            )
+        return recalls
+
+    def balance(self) -> Decimal:
+        """Return the credits that are left on the account.
+
+        Raises:
+            NotSubmitted: there is no answer; ask again later.
+            Refused: WinSMS refused the request.
+        """
+        reply = self._transport.look_up("GET", "/credits/balance")
+        credit = wire.decimal(reply.json(wire.BalanceAnswer).credit_balance)
+        if credit is None:
+            raise reply.unclear("it names no balance")
+        return credit

@@ -1,0 +1,39 @@
+"""Decides which batches may go now, and how: handed to the provider to send later, sent at once, or held here."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from dispatcher.ledger import Ledger
+from dispatcher.provider import Capabilities
+
+SLICE = "slice"
+"""The family of leases that count the slices of work under way: `slice.<provider>:<n>`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Handover:
+    """How a batch may go: not before `due_at`; scheduled at the provider where `scheduled_for` is set."""
+
+    due_at: datetime
+    scheduled_for: datetime | None = None
+
+
+def handover(send_at: datetime | None, capabilities: Capabilities, *, now: datetime) -> Handover:
+    """Return how a batch wanted at `send_at` goes, as things stand at `now`.
+
+    The provider holds it where it has a schedule that can express the time and reach it; else the ledger does,
+    exact to the second.
+    """
+    if send_at is None or send_at <= now:
+        return Handover(due_at=now)
+    ahead = capabilities.schedule_ahead
+    whole = (send_at - datetime(1970, 1, 1, tzinfo=UTC)) % capabilities.schedule_step == timedelta(0)
+    if ahead is None or not whole or send_at - now < capabilities.schedule_least:
+        return Handover(due_at=send_at)
+    return Handover(due_at=max(now, send_at - ahead), scheduled_for=send_at)
+
+
+def bells(ledger: Ledger, provider: str, *, slices: int, now: datetime) -> int:
+    """Return how many workers to wake for a provider: one a due batch, up to the slices that are free."""
+    free = slices - ledger.leases.held(f"{SLICE}.{provider}", now=now)
+    return ledger.batches.due(provider, now=now, most=free) if free > 0 else 0

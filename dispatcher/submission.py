@@ -1,0 +1,228 @@
+"""Submits the best due batch: claim → permit → attempt recorded → one request → outcome recorded.
+
+This is the only module that calls `Provider.submit`, and it does so at one place, between two commits.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from dispatcher.account import Account
+from dispatcher.campaign import CampaignState
+from dispatcher.errors import (
+    InvalidRequest,
+    LedgerError,
+    MoveNotAllowed,
+    NotSubmitted,
+    OutcomeUnknown,
+    Refused,
+    Throttled,
+)
+from dispatcher.ledger import BatchContent, Claim
+from dispatcher.message import reference
+from dispatcher.provider import Answers, OutgoingBatch
+from dispatcher.release import SLICE, handover
+from dispatcher.template import compile_template, unpack_fields
+
+log = logging.getLogger(__name__)
+
+MAX_WAIT = 1.0
+"""Seconds that a claimed batch is held while its permit comes due; for longer it is handed back."""
+
+_COMMIT_LEAD = 0.02
+"""Seconds before the permit's instant at which the attempt is committed, so that the request leaves in time."""
+
+_CLAIM_LEASE = timedelta(seconds=30)
+_LEASE_MARGIN = 30.0
+"""Seconds by which a lease outlives the request made under it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """What one step did: the batch it settled, if any, and whether it is worth going on at once."""
+
+    outcome: str
+    go_on: bool
+    messages: int = 0
+
+
+def work(account: Account, *, slices: int, seconds: float, stopping: Callable[[], bool]) -> list[Step]:
+    """Submit batch after batch for about `seconds`, as one of at most `slices` that do so for the provider."""
+    name = account.name
+    length = timedelta(seconds=seconds + account.timeout + _LEASE_MARGIN)
+    lease = account.ledger.leases.acquire_one(
+        f"{SLICE}.{name}", slices, owner=account.who, now=account.clock(), length=length
+    )
+    if lease is None:
+        return []
+    steps = []
+    until = account.monotonic() + seconds
+    try:
+        while account.monotonic() < until and not stopping():
+            step = submit_next(account)
+            steps.append(step)
+            if not step.go_on:
+                break
+    finally:
+        account.ledger.leases.release(lease, owner=account.who)
+    return steps
+
+
+def submit_next(account: Account) -> Step:
+    """Take the best due batch through one attempt, or find that there is nothing to do.
+
+    Raises:
+        ThroughputUnavailable: Redis is away; nothing was sent.
+        LedgerError: the ledger is away; what was under way is settled when the lease ends.
+    """
+    a, name = account, account.name
+    # Asked first, so that a claim is not taken and handed back again and again while throughput is short.
+    if a.throughput.wait(name, a.limits) > MAX_WAIT:
+        return Step(outcome="waiting", go_on=False)
+    claim = a.ledger.batches.claim(name, owner=a.who, now=a.clock(), lease=_CLAIM_LEASE)
+    if claim is None:
+        return Step(outcome="idle", go_on=False)
+    content = a.ledger.batches.content(claim)
+    if not content.positions:
+        a.ledger.batches.hand_back(claim, now=a.clock(), why="nobody left to send to")
+        return Step(outcome="empty", go_on=True)
+    way = handover(claim.send_at, a.provider.capabilities, now=a.clock())
+    if way.due_at > a.clock():
+        a.ledger.batches.hand_back(claim, now=a.clock(), why="held until its time", due_at=way.due_at)
+        return Step(outcome="held", go_on=True)
+    batch = _rendered(claim, content, scheduled_for=way.scheduled_for)
+    permit = a.reserve(segments=sum(batch.segments), max_wait=MAX_WAIT)
+    if not permit.granted:
+        a.ledger.batches.hand_back(claim, now=a.clock(), why="throughput")
+        return Step(outcome="waiting", go_on=False)
+    a.sleep_until(permit.send_at() - _COMMIT_LEAD)
+    # The lease runs from the commit; the request must be over, or never begin, before it ends.
+    deadline = a.monotonic() + a.timeout + MAX_WAIT
+    lease = timedelta(seconds=a.timeout + MAX_WAIT + _LEASE_MARGIN)
+    if not a.ledger.batches.begin_attempt(claim, now=a.clock(), lease=lease):
+        a.ledger.batches.hand_back(claim, now=a.clock(), why="not attempted: paused, cancelled, or lease ended")
+        return Step(outcome="withdrawn", go_on=True)
+    while True:
+        a.sleep_until(permit.send_at())
+        if not permit.late(a.monotonic()):
+            break
+        permit = a.reserve(segments=sum(batch.segments), max_wait=MAX_WAIT)
+        if not permit.granted or permit.send_at() > deadline - a.timeout:
+            a.ledger.batches.record_not_submitted(claim, now=a.clock(), why="its permit came too late")
+            return Step(outcome="waiting", go_on=False)
+    return _request(a, claim, content, batch, deadline=deadline)
+
+
+def _request(a: Account, claim: Claim, content: BatchContent, batch: OutgoingBatch, *, deadline: float) -> Step:
+    """Make the one request, and record what came of it."""
+    began = a.monotonic()
+    record = a.ledger.batches
+    window = a.provider.capabilities.receipt_window
+    try:
+        answers = a.provider.submit(replace(batch, deadline=deadline))
+    except Throttled as error:
+        a.throttled(error.retry_after)
+        why = str(error)
+        _recording(a, lambda: record.record_not_submitted(claim, now=a.clock(), why=why))
+        return _told(a, claim, "throttled", began, go_on=False, why=why)
+    except NotSubmitted as error:
+        why = str(error)
+        due_at = a.clock() + timedelta(seconds=min(60, 2 ** min(claim.attempt, 6)))
+        _recording(a, lambda: record.record_not_submitted(claim, now=a.clock(), why=why, due_at=due_at))
+        return _told(a, claim, "not_submitted", began, go_on=False, why=why)
+    except OutcomeUnknown as error:
+        why = str(error)
+        _recording(a, lambda: record.record_unknown(claim, now=a.clock(), why=why, receipt_window=window))
+        return _told(a, claim, "unknown", began, go_on=True, why=why)
+    except InvalidRequest as error:
+        why = str(error)
+        _recording(a, lambda: record.record_refused(claim, now=a.clock(), why=why))
+        _pause(a, claim, f"{a.name} refused a request as malformed: {why}")
+        return _told(a, claim, "refused", began, go_on=True, why=why)
+    except Refused as error:
+        # Credentials or credit: nothing is wrong with the batch, so it waits for a person to mend the account.
+        why = str(error)
+        _recording(a, lambda: record.record_not_submitted(claim, now=a.clock(), why=why))
+        _pause(a, claim, f"{a.name}: {why}")
+        return _told(a, claim, "refused", began, go_on=True, why=why)
+    _recording(a, lambda: record.record_submitted(claim, content, answers, now=a.clock(), receipt_window=window))
+    _suppress_opted_out(a, batch, answers)
+    if answers.pause is not None:
+        _pause(a, claim, f"{a.name}: {answers.pause}")
+    return _told(a, claim, "submitted", began, go_on=True)
+
+
+def _rendered(claim: Claim, content: BatchContent, *, scheduled_for: datetime | None) -> OutgoingBatch:
+    template = compile_template(content.template)
+    texts: list[str] | None = None
+    text: str | None = None
+    if content.fields is not None:
+        columns = unpack_fields(content.fields)
+        chosen = {name: [column[position] for position in content.positions] for name, column in columns.items()}
+        texts = template.render(chosen, len(content.positions))
+    else:
+        (text,) = template.render({}, 1)
+    return OutgoingBatch(
+        reference=reference(claim.campaign, -claim.number),
+        numbers=content.numbers,
+        references=[reference(claim.campaign, row) for row in content.rows],
+        segments=content.segments,
+        text=text,
+        texts=texts,
+        sender=content.sender,
+        scheduled_for=scheduled_for,
+        options=content.options,
+    )
+
+
+def _recording(a: Account, record: Callable[[], bool]) -> None:
+    """Record an outcome, however long the ledger is away, until the lease's margin is used up.
+
+    What cannot be recorded is settled as unknown when the lease ends: the outcome is lost, never the doubt.
+    """
+    until = a.monotonic() + _LEASE_MARGIN * 0.8
+    while True:
+        try:
+            record()
+        except LedgerError:
+            if a.monotonic() > until:
+                raise
+            a.sleep(0.25)
+        else:
+            return
+
+
+def _pause(a: Account, claim: Claim, reason: str) -> None:
+    campaign = a.ledger.campaigns.get(claim.campaign)
+    try:
+        a.ledger.campaigns.move(campaign, CampaignState.PAUSED, who=a.who, now=a.clock(), reason=reason)
+    except MoveNotAllowed:
+        return  # cancelled or completed meanwhile: there is nothing left to pause
+    log.warning("campaign.paused campaign=%s reason=%s", claim.campaign, reason)
+
+
+def _suppress_opted_out(a: Account, batch: OutgoingBatch, answers: Answers) -> None:
+    opted_out = {
+        batch.numbers[index]: f"{a.name}: {refusal.reason}"
+        for index, refusal in answers.refused.items()
+        if refusal.opted_out
+    }
+    if opted_out:
+        a.ledger.suppressions.add(opted_out, source=a.name, now=a.clock())
+
+
+def _told(a: Account, claim: Claim, outcome: str, began: float, *, go_on: bool, why: str = "") -> Step:
+    log.log(
+        logging.INFO if outcome == "submitted" else logging.WARNING,
+        "batch.%s campaign=%s batch=%d attempt=%d messages=%d segments=%d seconds=%.3f%s",
+        outcome,
+        claim.campaign,
+        claim.number,
+        claim.attempt,
+        claim.messages,
+        claim.segments,
+        a.monotonic() - began,
+        f" why={why}" if why else "",
+    )
+    return Step(outcome=outcome, go_on=go_on, messages=claim.messages)

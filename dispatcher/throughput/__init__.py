@@ -1,0 +1,6 @@
+"""Throughput: how much of a provider account's limits is left this second, shared by every worker in Redis."""
+
+from dispatcher.throughput.client import Throughput, ThroughputState
+from dispatcher.throughput.permit import MARGIN, Limits, Permit
+
+__all__ = ["MARGIN", "Limits", "Permit", "Throughput", "ThroughputState"]

@@ -1,0 +1,18 @@
+"""What happens periodically, as a table; any number of beats may run."""
+
+from collections.abc import Iterable
+from typing import Any
+
+
+def schedule(names: Iterable[str], *, poll_every: float) -> dict[str, dict[str, Any]]:
+    """Return Celery's beat schedule. A tick that could not be taken within its period is dropped."""
+    table = [
+        # task, seconds between two
+        ("receipts", min(poll_every, 10.0)),
+        ("scheduled", max(poll_every, 10.0)),
+    ]
+    return {
+        f"{task}.{name}": {"task": task, "schedule": every, "args": (name,), "options": {"expires": every}}
+        for name in names
+        for task, every in table
+    }

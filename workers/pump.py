@@ -1,0 +1,130 @@
+"""The pump: a thread in every worker process; the one that holds the pump's lease sweeps and rings the bells.
+
+It does not need a free task slot, so provider calls that hang cannot stop it.
+"""
+
+import logging
+import threading
+import time
+from datetime import datetime, timedelta
+from typing import Any
+
+from celery import bootsteps
+
+from dispatcher import providers, recovery, release
+from dispatcher.campaign import CampaignState
+from dispatcher.errors import DispatcherError
+
+log = logging.getLogger(__name__)
+
+_EVERY = 0.5
+_LEASE = timedelta(seconds=5)
+_BELL_SECONDS = 2
+_HEARTBEAT = timedelta(seconds=5)
+
+stopping = threading.Event()
+"""Set when this worker begins to shut down: slices end after the request in flight."""
+
+_last_work: list[datetime] = []
+
+
+def worked() -> None:
+    """Note that this process did some work, for its next sign of life."""
+    from workers.app import runtime  # noqa: PLC0415 - the application imports the pump
+
+    _last_work[:] = [runtime.clock()]
+
+
+class Pump(bootsteps.StartStopStep):
+    """Starts and stops the thread with the worker."""
+
+    requires = ("celery.worker.components:Pool",)
+
+    def __init__(self, worker: Any, **options: Any) -> None:
+        super().__init__(worker, **options)
+        self._thread: threading.Thread | None = None
+
+    def start(self, worker: Any) -> None:
+        """Start the thread."""
+        stopping.clear()
+        self._thread = threading.Thread(target=_run, args=(worker.app,), name="pump", daemon=True)
+        self._thread.start()
+
+    def stop(self, worker: Any) -> None:
+        """Let the slices end, and the thread with them."""
+        del worker
+        stopping.set()
+        if self._thread is not None:
+            self._thread.join(timeout=10)
+
+
+def _run(app: Any) -> None:
+    from workers.app import runtime  # noqa: PLC0415 - the application imports the pump
+
+    started = runtime.clock()
+    lead = _Lead(app, runtime)
+    seen: datetime | None = None
+    while not stopping.wait(_EVERY):
+        try:
+            now = runtime.clock()
+            if seen is None or now - seen >= _HEARTBEAT:
+                worked_at = _last_work[0] if _last_work else None
+                runtime.ledger.leases.beat(runtime.who, started_at=started, worked_at=worked_at, now=now)
+                seen = now
+            lead.tick(now)
+        except DispatcherError as error:
+            log.warning("pump.interrupted why=%s", error)
+        except Exception:  # the pump must outlive whatever the broker's client throws
+            log.exception("pump.failed")
+    try:
+        runtime.ledger.leases.gone(runtime.who)
+        lead.give_up()
+    except DispatcherError as error:
+        log.warning("pump.interrupted why=%s", error)
+
+
+class _Lead:
+    """The part of the pump that one process does for all."""
+
+    def __init__(self, app: Any, runtime: Any) -> None:
+        self._app = app
+        self._runtime = runtime
+        self._renew_at: float = 0.0
+        self._leads = False
+
+    def tick(self, now: datetime) -> None:
+        """Sweep and ring, if the lease is ours."""
+        runtime = self._runtime
+        if time.monotonic() >= self._renew_at:
+            self._leads = runtime.ledger.leases.acquire("pump", owner=runtime.who, now=now, length=_LEASE)
+            self._renew_at = time.monotonic() + (_LEASE.total_seconds() / 2 if self._leads else _EVERY)
+        if not self._leads:
+            return
+        recovery.sweep(runtime.ledger, receipt_windows=runtime.receipt_windows(), who=runtime.who, now=now)
+        for name in providers.names():
+            self._ring(name, now)
+
+    def give_up(self) -> None:
+        """Hand the lease on."""
+        self._runtime.ledger.leases.release("pump", owner=self._runtime.who)
+
+    def _ring(self, provider: str, now: datetime) -> None:
+        from workers.app import SUBMIT  # noqa: PLC0415 - the application imports the pump
+        from workers.tasks import SLICES  # noqa: PLC0415
+
+        wanted = release.bells(self._runtime.ledger, provider, slices=SLICES, now=now)
+        if not wanted:
+            return
+        missing = self._runtime.missing(provider)
+        if missing:
+            self._pause_all(provider, now, f"{provider} is not configured: set {', '.join(missing)}, then resume")
+            return
+        for _ in range(wanted):
+            self._app.send_task("submit", args=(provider,), queue=SUBMIT + provider, expires=_BELL_SECONDS)
+
+    def _pause_all(self, provider: str, now: datetime, reason: str) -> None:
+        ledger = self._runtime.ledger
+        for campaign in ledger.campaigns.latest():
+            if campaign.provider == provider and campaign.state in (CampaignState.RUNNING, CampaignState.SCHEDULED):
+                ledger.campaigns.move(campaign, CampaignState.PAUSED, who=self._runtime.who, now=now, reason=reason)
+                log.warning("campaign.paused campaign=%s reason=%s", campaign.public_id, reason)
