@@ -17,6 +17,7 @@ class Account:
     provider: Provider
     limits: Limits
     timeout: float  # seconds that one request may take
+    lease_margin: float  # seconds by which a lease outlives the request made under it
     ledger: Ledger
     throughput: Throughput
     who: str  # in the audit trail
@@ -29,9 +30,12 @@ class Account:
         """The provider's name."""
         return self.provider.name
 
-    def reserve(self, *, segments: int, max_wait: float) -> Permit:
-        """Reserve the throughput of one submission."""
-        return self.throughput.reserve(self.name, self.limits, segments=segments, max_wait=max_wait)
+    def reserve(self, *, segments: int, max_wait: float, lead: float = 0.0) -> Permit:
+        """Reserve the throughput of one submission that needs `lead` seconds before it can leave."""
+        limited = self.limits.requests_per_second or self.limits.segments_per_second
+        return self.throughput.reserve(
+            self.name, self.limits, segments=segments, max_wait=max_wait, lead=lead if limited else 0.0
+        )
 
     def sleep_until(self, instant: float) -> None:
         """Sleep until a monotonic instant."""
@@ -41,10 +45,13 @@ class Account:
 
     def wait_to_look_up(self, *, max_wait: float) -> bool:
         """Reserve the throughput of one look-up and wait for it; False where there is none within `max_wait`."""
-        permit = self.throughput.reserve(self.name, self.limits, lookup=True, max_wait=max_wait)
-        if permit.granted:
+        while True:
+            permit = self.throughput.reserve(self.name, self.limits, lookup=True, max_wait=max_wait)
+            if not permit.granted:
+                return False
             self.sleep_until(permit.send_at())
-        return permit.granted
+            if not permit.late(self.monotonic()):
+                return True
 
     def throttled(self, retry_after: float | None) -> None:
         """Tell every worker that the provider asked for a pause of `retry_after` seconds, None where unsaid."""

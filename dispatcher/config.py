@@ -72,6 +72,7 @@ class Settings(BaseSettings):
     workers: int = Field(default=1, ge=1, le=64)
     threads: int = Field(default=16, ge=1, le=256)
     drain_seconds: float = Field(default=30.0, ge=0)
+    lease_margin: float = Field(default=30.0, ge=1, description="Seconds by which a lease outlives its request.")
     log_level: str = "INFO"
 
     @property

@@ -3,11 +3,11 @@
 Everything here is in columns: one list a field, one entry a message, all of one length and in one order.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from dispatcher.message import MessageState
 
@@ -29,6 +29,9 @@ class Capabilities:
     schedule_step: timedelta = timedelta(minutes=1)  # the granularity of a send time
     deduplicates: bool = False  # refuses a second message with our reference
     ids_per_receipt_request: int = 1
+    receipts_by_batch: bool = False  # asked for one batch at a time, by its provider reference
+    options: frozenset[str] = frozenset()  # campaign options that it can express, see OutgoingBatch.options
+    currency: str | None = None  # of its costs, where it does not say with each; None: its own credits
     receipt_window: timedelta = timedelta(hours=72)  # after which a receipt is no longer waited for
     requests_per_second: float | None = None  # defaults, where the settings say nothing
     segments_per_second: float | None = None
@@ -47,7 +50,9 @@ class OutgoingBatch:
     sender: str | None = None
     scheduled_for: datetime | None = None  # aware; hand it over to be sent then
     deadline: float | None = None  # monotonic seconds: not begun after, and over by then
-    options: Mapping[str, str] = field(default_factory=dict)  # the campaign's provider-specific options
+    # The campaign's own options, those that `Capabilities.options` names: `media_url`, or `media_data` (base64)
+    # with `media_type` (MIME) and `media_size` (bytes); `channels` (one or two, comma between); `as_campaign` ("1").
+    options: Mapping[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -75,6 +80,7 @@ class Answers:
     missing: frozenset[int] = frozenset()
     provider_reference: str | None = None  # the provider's id of the whole batch
     pause: str | None = None  # a reason to pause the campaign: the account is in trouble
+    note: str | None = None  # what a person must know or do, shown with the campaign
 
 
 class Provider(Protocol):
@@ -188,4 +194,216 @@ class TellsBalance(Protocol):
 
     def balance(self) -> Decimal:
         """Return what is left, in the provider's own unit."""
+        ...
+
+
+@runtime_checkable
+class ChecksCredentials(Protocol):
+    """Ability: tries the credentials by a call that changes nothing."""
+
+    def check(self) -> str:
+        """Return what the account is, in a few words for a person, no secret among them."""
+        ...
+
+
+class Tokens(Protocol):
+    """Access tokens that all workers share, so that one logs in for all; any of them may be lost at any time."""
+
+    def get(self, name: str) -> str | None:
+        """Return the token kept under a name, None where there is none or it has expired."""
+        ...
+
+    def keep(self, name: str, token: str, *, seconds: float) -> None:
+        """Keep a token for all workers, for so long."""
+        ...
+
+    def forget(self, name: str, token: str) -> None:
+        """Drop a token that was refused, unless another has taken its place."""
+        ...
+
+    def first(self, name: str, *, seconds: float) -> bool:
+        """Whether this caller is the one that should log in now; the others get False for so long."""
+        ...
+
+
+@runtime_checkable
+class Prepares(Protocol):
+    """Ability: needs idempotent calls before a batch can be submitted; nothing is sent by them."""
+
+    def prepare(self, batch: OutgoingBatch, /) -> None:
+        """Bring the provider to where `submit(batch)` is the one request that remains; harmless to repeat."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stopped:
+    """What came of stopping a submitted batch. `unsent`: certainly none of its messages had gone out."""
+
+    stopped: bool
+    unsent: bool = False
+    reason: str | None = None
+    refunded: Decimal | None = None
+
+
+@runtime_checkable
+class StopsBatches(Protocol):
+    """Ability: stops a whole submitted batch, by the reference that the provider gave it."""
+
+    def stop(self, provider_reference: str, /) -> Stopped:
+        """Stop it, in one request; a refusal is an answer, with the reason."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Price:
+    """What a batch would cost; `amount` is None where the provider does not say."""
+
+    amount: Decimal | None
+    currency: str | None = None
+
+
+@runtime_checkable
+class EstimatesPrice(Protocol):
+    """Ability: tells the price before sending."""
+
+    def price(self, batch: OutgoingBatch, /) -> Price:
+        """Ask what a batch would cost, in one request; nothing is sent."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IncomingMessage:
+    """A message that someone sent to us."""
+
+    number: int
+    text: str
+    at: datetime | None = None
+    provider_message_id: str | None = None
+    answers_to: str | None = None  # the provider's id of our message, or of the conversation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IncomingPage:
+    """One page of incoming messages."""
+
+    messages: Sequence[IncomingMessage]
+    next_page: str | None = None
+
+
+@runtime_checkable
+class ReceivesMessages(Protocol):
+    """Ability: lists the messages that came in."""
+
+    def incoming(self, page: str | None = None, /) -> IncomingPage:
+        """Ask for one page, in the provider's order."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OptOut:
+    """A number that must not be sent to, as the provider knows it."""
+
+    number: int
+    reason: str
+    at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OptOutPage:
+    """One page of opt-outs."""
+
+    opt_outs: Sequence[OptOut]
+    next_page: str | None = None
+
+
+@runtime_checkable
+class KnowsOptOuts(Protocol):
+    """Ability: lists who has opted out."""
+
+    def opt_outs(self, page: str | None = None, /) -> OptOutPage:
+        """Ask for one page."""
+        ...
+
+
+@runtime_checkable
+class HostsMedia(Protocol):
+    """Ability: hosts a file for MMS and returns where."""
+
+    def share(self, name: str, media_type: str, data: bytes, /) -> str:
+        """Upload a file and return its URL."""
+        ...
+
+
+@runtime_checkable
+class ReadsTemplates(Protocol):
+    """Ability: keeps texts that a campaign can be built from."""
+
+    def template_text(self, template_id: str, /) -> str:
+        """Return a template's text with its fields as our {field} placeholders."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContactPage:
+    """One page of people kept at the provider, as rows for planning: `phone` and whatever else is known."""
+
+    rows: Sequence[Mapping[str, str]]
+    next_page: str | None = None
+
+
+@runtime_checkable
+class ReadsContacts(Protocol):
+    """Ability: keeps people under tags that a campaign can be sent to."""
+
+    def contacts_with_tag(self, tag: str, page: str | None = None, /) -> ContactPage:
+        """Ask for one page of those with a tag."""
+        ...
+
+
+@runtime_checkable
+class RenewsSubscriptions(Protocol):
+    """Ability: has event subscriptions that expire."""
+
+    def renew_subscriptions(self, *, now: datetime, ahead: timedelta) -> Sequence[str]:
+        """Renew those of ours that expire within `ahead`, and return their ids."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResourcePage:
+    """One page of a listed resource, each item as the provider gives it."""
+
+    items: Sequence[Mapping[str, Any]]
+    next_page: str | None = None
+
+
+Item = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resource:
+    """Something that a provider keeps, with the documented calls on it; a call that is None does not exist.
+
+    Each call makes one request. `filters` are the words that `find` understands, `key` says what names one item.
+    """
+
+    name: str  # on the command line: contacts
+    key: str  # "the contact's id"
+    filters: Sequence[str] = ()
+    find: Callable[[Mapping[str, str], str | None], ResourcePage] | None = None
+    show: Callable[[str], Item] | None = None
+    create: Callable[[Item], Item] | None = None
+    update: Callable[[str, Item], Item] | None = None
+    delete: Callable[[str], Item] | None = None
+    actions: Mapping[str, Callable[[str], Item]] = field(default_factory=dict)  # close, stop: on one item, by its key
+    # upload: (file name, content, options) → what came of it
+    uploads: Mapping[str, Callable[[str, bytes, Mapping[str, str]], Item]] = field(default_factory=dict)
+
+
+@runtime_checkable
+class HasResources(Protocol):
+    """Ability: offers the documented calls on what it keeps."""
+
+    def resources(self) -> Sequence[Resource]:
+        """Return them all; nothing is called yet."""
         ...

@@ -56,7 +56,7 @@ class Runtime:
     def provider(self, name: str) -> Provider:
         """Return a provider by its name; it does no I/O until it is called."""
         if name not in self._providers:
-            self._providers[name] = providers.connect(name, self.settings.section(name))
+            self._providers[name] = providers.connect(name, self.settings.section(name), self.throughput.tokens())
         return self._providers[name]
 
     def missing(self, name: str) -> list[str]:
@@ -72,6 +72,7 @@ class Runtime:
                 requests_per_second=section.requests_per_second, segments_per_second=section.segments_per_second
             ),
             timeout=section.timeout,
+            lease_margin=self.settings.lease_margin,
             ledger=self.ledger,
             throughput=self.throughput,
             who=self.who,

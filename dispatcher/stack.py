@@ -18,7 +18,7 @@ from typing import IO
 
 from dispatcher.config import LOCK_FILE, Settings, point_at_providers, point_at_sandbox
 from dispatcher.errors import DispatcherError, ThroughputUnavailable
-from dispatcher.sandbox import base_urls
+from dispatcher.sandbox import client_settings
 from dispatcher.throughput import Throughput
 
 _READY_SECONDS = 15.0
@@ -114,9 +114,7 @@ def _compose(stack: Stack, *, workers: int, sandbox: bool, port: int) -> None:
         argv = [sys.executable, "-m", "dispatcher", "sandbox", "--port", str(port), "--record", str(record)]
         stack.parts.append(Part(name="sandbox", argv=argv, ready=lambda: _listening(port)))
         # Workers and every other command on this home find it there.
-        point_at_sandbox(
-            settings.home, {name: {"base_url": base, "api_key": "sandbox"} for name, base in base_urls(url).items()}
-        )
+        point_at_sandbox(settings.home, client_settings(url))
         stack.tell(f"the sandbox stands in for the providers at {url}: nothing is sent to anyone")
     celery = [sys.executable, "-m", "celery", "-A", "workers.app", "--quiet"]
     for number in range(1, workers + 1):

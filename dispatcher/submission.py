@@ -18,6 +18,7 @@ from dispatcher.errors import (
     OutcomeUnknown,
     Refused,
     Throttled,
+    ThroughputUnavailable,
 )
 from dispatcher.ledger import BatchContent, Claim
 from dispatcher.message import reference
@@ -33,9 +34,8 @@ MAX_WAIT = 1.0
 _COMMIT_LEAD = 0.02
 """Seconds before the permit's instant at which the attempt is committed, so that the request leaves in time."""
 
-_CLAIM_LEASE = timedelta(seconds=30)
-_LEASE_MARGIN = 30.0
-"""Seconds by which a lease outlives the request made under it."""
+_CLAIM_SECONDS = 5.0
+"""Seconds that a claim is held beyond the margin; what comes before the attempt takes far less."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +50,7 @@ class Step:
 def work(account: Account, *, slices: int, seconds: float, stopping: Callable[[], bool]) -> list[Step]:
     """Submit batch after batch for about `seconds`, as one of at most `slices` that do so for the provider."""
     name = account.name
-    length = timedelta(seconds=seconds + account.timeout + _LEASE_MARGIN)
+    length = timedelta(seconds=seconds + account.timeout + account.lease_margin)
     lease = account.ledger.leases.acquire_one(
         f"{SLICE}.{name}", slices, owner=account.who, now=account.clock(), length=length
     )
@@ -80,7 +80,8 @@ def submit_next(account: Account) -> Step:
     # Asked first, so that a claim is not taken and handed back again and again while throughput is short.
     if a.throughput.wait(name, a.limits) > MAX_WAIT:
         return Step(outcome="waiting", go_on=False)
-    claim = a.ledger.batches.claim(name, owner=a.who, now=a.clock(), lease=_CLAIM_LEASE)
+    lease = timedelta(seconds=_CLAIM_SECONDS + a.lease_margin)
+    claim = a.ledger.batches.claim(name, owner=a.who, now=a.clock(), lease=lease)
     if claim is None:
         return Step(outcome="idle", go_on=False)
     content = a.ledger.batches.content(claim)
@@ -92,25 +93,33 @@ def submit_next(account: Account) -> Step:
         a.ledger.batches.hand_back(claim, now=a.clock(), why="held until its time", due_at=way.due_at)
         return Step(outcome="held", go_on=True)
     batch = _rendered(claim, content, scheduled_for=way.scheduled_for)
-    permit = a.reserve(segments=sum(batch.segments), max_wait=MAX_WAIT)
+    try:
+        permit = a.reserve(segments=sum(batch.segments), max_wait=MAX_WAIT, lead=_COMMIT_LEAD)
+    except ThroughputUnavailable as error:
+        a.ledger.batches.hand_back(claim, now=a.clock(), why=str(error))
+        raise
     if not permit.granted:
         a.ledger.batches.hand_back(claim, now=a.clock(), why="throughput")
         return Step(outcome="waiting", go_on=False)
     a.sleep_until(permit.send_at() - _COMMIT_LEAD)
     # The lease runs from the commit; the request must be over, or never begin, before it ends.
     deadline = a.monotonic() + a.timeout + MAX_WAIT
-    lease = timedelta(seconds=a.timeout + MAX_WAIT + _LEASE_MARGIN)
+    lease = timedelta(seconds=a.timeout + MAX_WAIT + a.lease_margin)
     if not a.ledger.batches.begin_attempt(claim, now=a.clock(), lease=lease):
         a.ledger.batches.hand_back(claim, now=a.clock(), why="not attempted: paused, cancelled, or lease ended")
         return Step(outcome="withdrawn", go_on=True)
-    while True:
-        a.sleep_until(permit.send_at())
-        if not permit.late(a.monotonic()):
-            break
-        permit = a.reserve(segments=sum(batch.segments), max_wait=MAX_WAIT)
-        if not permit.granted or permit.send_at() > deadline - a.timeout:
-            a.ledger.batches.record_not_submitted(claim, now=a.clock(), why="its permit came too late")
-            return Step(outcome="waiting", go_on=False)
+    try:
+        while True:
+            a.sleep_until(permit.send_at())
+            if not permit.late(a.monotonic()):
+                break
+            permit = a.reserve(segments=sum(batch.segments), max_wait=MAX_WAIT)
+            if not permit.granted or permit.send_at() > deadline - a.timeout:
+                a.ledger.batches.record_not_submitted(claim, now=a.clock(), why="its permit came too late")
+                return Step(outcome="waiting", go_on=False)
+    except ThroughputUnavailable as error:
+        a.ledger.batches.record_not_submitted(claim, now=a.clock(), why=str(error))
+        raise
     return _request(a, claim, content, batch, deadline=deadline)
 
 
@@ -122,9 +131,9 @@ def _request(a: Account, claim: Claim, content: BatchContent, batch: OutgoingBat
     try:
         answers = a.provider.submit(replace(batch, deadline=deadline))
     except Throttled as error:
-        a.throttled(error.retry_after)
         why = str(error)
         _recording(a, lambda: record.record_not_submitted(claim, now=a.clock(), why=why))
+        a.throttled(error.retry_after)
         return _told(a, claim, "throttled", began, go_on=False, why=why)
     except NotSubmitted as error:
         why = str(error)
@@ -181,7 +190,7 @@ def _recording(a: Account, record: Callable[[], bool]) -> None:
 
     What cannot be recorded is settled as unknown when the lease ends: the outcome is lost, never the doubt.
     """
-    until = a.monotonic() + _LEASE_MARGIN * 0.8
+    until = a.monotonic() + a.lease_margin * 0.8
     while True:
         try:
             record()

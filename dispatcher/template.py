@@ -84,7 +84,7 @@ def compile_template(text: str) -> Template:
         TemplateError: the text is empty, a brace is not closed or not opened, or a name is empty.
     """
     if not text.strip():
-        raise TemplateError("the text is empty: say what is to be sent")
+        raise TemplateError("empty: say what is to be sent")
     if bad := _SURROGATE.search(text):
         raise TemplateError(f"character {bad.start() + 1} is not valid text: write the text in UTF-8")
     parts: list[str | Placeholder] = []

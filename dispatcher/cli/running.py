@@ -66,10 +66,9 @@ def sandbox(*, port: int, record_file: Path | None, api_key: str | None, deliver
 
     def ready(url: str) -> None:
         click.echo(f"sandbox at {url}; Ctrl-C stops it")
-        for name, base in stand_ins.base_urls(url).items():
-            click.echo(
-                f"  export DISPATCHER_{name.upper()}__BASE_URL={base} DISPATCHER_{name.upper()}__API_KEY=sandbox"
-            )
+        for name, settings in stand_ins.client_settings(url).items():
+            pairs = (f"DISPATCHER_{name.upper()}__{key.upper()}={value}" for key, value in settings.items())
+            click.echo("  export " + " ".join(pairs))
 
     try:
         stand_ins.run(port=port, ready=ready, settings=stand_ins.Settings(**chosen), record_file=record_file)

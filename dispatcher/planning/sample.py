@@ -57,7 +57,7 @@ class Sample:
 
 
 def write_sample(path: Path, *, rows: int = ROWS, seed: int = 1) -> Sample:
-    """Write a CSV of so many rows; the same rows and seed give the same bytes.
+    """Write a CSV of so many rows; rows, seed and the tables of `phonenumbers` decide every byte.
 
     Every number is of the range 555-0100 to 555-0199, which is kept free for fiction in every area code; there are
     about 45,000 of them, so `rows` is at most 40,000.

@@ -1,7 +1,7 @@
 """The providers: the files in this folder are the list of what is supported, and none knows of another.
 
 A provider file has a `Settings` (a ProviderSettings: where it is and what it takes to be let in) and a
-`connect(settings)` that returns the provider without any I/O.
+`connect(settings, tokens)` that returns the provider without any I/O.
 """
 
 import importlib
@@ -10,7 +10,7 @@ from types import ModuleType
 
 from dispatcher.config import ProviderSettings
 from dispatcher.errors import SettingsError
-from dispatcher.provider import Provider
+from dispatcher.provider import Provider, Tokens
 
 
 def names() -> tuple[str, ...]:
@@ -25,7 +25,7 @@ def settings_models() -> dict[str, type[ProviderSettings]]:
     return models
 
 
-def connect(name: str, settings: ProviderSettings) -> Provider:
+def connect(name: str, settings: ProviderSettings, tokens: Tokens) -> Provider:
     """Return a provider, ready to be called; nothing is sent yet.
 
     Raises:
@@ -34,7 +34,7 @@ def connect(name: str, settings: ProviderSettings) -> Provider:
     module = _module(name)
     if not isinstance(settings, module.Settings):
         raise SettingsError(f"these are not the settings of {name}")
-    provider: Provider = module.connect(settings)
+    provider: Provider = module.connect(settings, tokens)
     return provider
 
 

@@ -19,7 +19,7 @@ from dispatcher.sandbox.app import Settings
 from dispatcher.sandbox.fate import MAGIC_NUMBERS, Magic, Outcome, magic
 from dispatcher.sandbox.faults import Fault, Kind
 from dispatcher.sandbox.record import Accepted, Record, RequestEntry
-from dispatcher.sandbox.server import Sandbox, base_urls, run, serve
+from dispatcher.sandbox.server import Sandbox, base_urls, client_settings, run, serve
 
 __all__ = [
     "MAGIC_NUMBERS",
@@ -33,6 +33,7 @@ __all__ = [
     "Sandbox",
     "Settings",
     "base_urls",
+    "client_settings",
     "magic",
     "run",
     "serve",

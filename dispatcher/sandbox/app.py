@@ -77,6 +77,9 @@ class App(Protocol):
 
     name: ClassVar[str]
     base_path: ClassVar[str]  # as at the provider's own address
+    client_settings: ClassVar[
+        Mapping[str, str]
+    ]  # what a client sets besides its base URL, credentials it is let in with
 
     def __init__(self, around: Surroundings) -> None: ...
 

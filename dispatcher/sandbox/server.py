@@ -109,6 +109,12 @@ def base_urls(url: str) -> dict[str, str]:
     return {app.name: url.rstrip("/") + app.base_path for app in APPS}
 
 
+def client_settings(url: str) -> dict[str, dict[str, str]]:
+    """Return, by provider, the settings with which a client talks to the sandbox at `url`: base_url and credentials."""
+    bases = base_urls(url)
+    return {app.name: {"base_url": bases[app.name], **app.client_settings} for app in APPS}
+
+
 def run(
     host: str = "127.0.0.1",
     port: int = 0,

@@ -54,6 +54,7 @@ class WinSms:
 
     name: ClassVar[str] = NAME
     base_path: ClassVar[str] = BASE_PATH
+    client_settings: ClassVar[Mapping[str, str]] = {"api_key": "sandbox"}
     around: Surroundings
 
     def locate(self, path: str) -> str | None:

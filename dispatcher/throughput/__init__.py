@@ -3,4 +3,4 @@
 from dispatcher.throughput.client import Throughput, ThroughputState
 from dispatcher.throughput.permit import MARGIN, Limits, Permit
 
-__all__ = ["MARGIN", "Limits", "Permit", "Throughput", "ThroughputState"]
+__all__ = ["MARGIN", "Limits", "LocalTokens", "Permit", "RedisTokens", "Throughput", "ThroughputState"]

@@ -16,6 +16,7 @@ from redis.retry import Retry
 
 from dispatcher.errors import SettingsError, ThroughputUnavailable
 from dispatcher.throughput.permit import MARGIN, Limits, Permit
+from dispatcher.throughput.tokens import RedisTokens
 
 LONGEST_PAUSE = 3600.0
 """Seconds; a provider that asks for more is asked again after this."""
@@ -231,6 +232,10 @@ class Throughput:
         name = "valkey" if "valkey_version" in info else "redis"
         version = info.get(f"{name}_version", "of unknown version")
         return f"{name} {version} at {self._server}"
+
+    def tokens(self) -> RedisTokens:
+        """Return the access tokens that all workers share."""
+        return RedisTokens(self._client)
 
     def close(self) -> None:
         """Close the connections."""

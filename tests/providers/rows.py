@@ -10,6 +10,7 @@ from dispatcher import providers
 from dispatcher.errors import ProviderError
 from dispatcher.provider import OutgoingBatch, Provider
 from dispatcher.sandbox import Accepted, Sandbox
+from dispatcher.throughput import LocalTokens
 
 SECRET = "key-5f3a90c1d2"
 TEXT = "Dear Nomvula, your parcel is at the counter."
@@ -35,7 +36,7 @@ def connect(name: str, sandbox: Sandbox, **settings: Any) -> Provider:
     row = ROWS[name]
     model = providers.settings_models()[name]
     arguments = {"base_url": sandbox.url + row.base_path, "timeout": 10.0, **row.settings, **settings}
-    return providers.connect(name, model(**arguments))
+    return providers.connect(name, model(**arguments), LocalTokens())
 
 
 def batch_of(numbers: Sequence[int], **fields: Any) -> OutgoingBatch:

@@ -21,6 +21,7 @@ from dispatcher.provider import (
     ReceiptPage,
     ScheduledMessage,
     ScheduledPage,
+    Tokens,
 )
 from dispatcher.providers.winsms import wire
 from dispatcher.transport import Transport
@@ -47,12 +48,13 @@ class Settings(ProviderSettings):
         return "" if self.api_key is None else self.api_key.get_secret_value().strip()
 
 
-def connect(settings: Settings) -> "WinSMS":
-    """Return the account that the settings name; nothing is sent yet.
+def connect(settings: Settings, tokens: Tokens) -> "WinSMS":
+    """Return the account that the settings name; nothing is sent yet. It needs no tokens: its key is sent as it is.
 
     Raises:
         SettingsError: the base URL is none.
     """
+    del tokens
     return WinSMS(settings)
 
 
