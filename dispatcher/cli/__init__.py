@@ -52,9 +52,7 @@ for command in (
 def main() -> NoReturn:
     """Run the command, and end the process with 0, 1 or 2; a person never sees a traceback of their own making."""
     try:
-        cli.main(standalone_mode=False)
-    except click.exceptions.Exit as end:
-        sys.exit(end.exit_code)
+        code = cli.main(standalone_mode=False)
     except click.ClickException as error:
         error.show()
         sys.exit(WRONG)
@@ -71,7 +69,7 @@ def main() -> NoReturn:
         # The reader of our output has gone, as `head` does; do not fail again while flushing.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(FAILED)
-    sys.exit(0)
+    sys.exit(code if isinstance(code, int) else 0)
 
 
 def _say(message: str) -> None:

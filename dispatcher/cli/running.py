@@ -167,14 +167,14 @@ def _ledger(runtime: Runtime) -> Iterator[Finding]:
 
 
 def _redis(runtime: Runtime) -> Iterator[Finding]:
-    remedy = (
-        "`dispatcher up` starts the embedded one"
-        if runtime.settings.embedded_redis
-        else "check DISPATCHER_REDIS_URL, and that the server runs"
-    )
-    yield _tried("redis", runtime.throughput.ping, remedy)
-    if runtime.settings.embedded_redis:
-        yield _tried("redis-server", stack.find_redis_server, "see the message")
+    settings = runtime.settings
+    if settings.embedded_redis and not settings.redis_socket.exists():
+        remedy = "`dispatcher up` starts it; or set DISPATCHER_REDIS_URL to a server of yours"
+        yield Finding(what="redis", ok=False, found="the embedded server does not run", remedy=remedy)
+    else:
+        yield _tried("redis", runtime.throughput.ping)
+    if settings.embedded_redis:
+        yield _tried("redis-server", stack.find_redis_server)
 
 
 def _workers(runtime: Runtime) -> Iterator[Finding]:
@@ -219,7 +219,7 @@ def _accounts(runtime: Runtime) -> Iterator[Finding]:
             yield Finding(what=name, ok=True, found="configured; it has no call that would try the credentials")
 
 
-def _tried(what: str, look: Callable[[], str], remedy: str) -> Finding:
+def _tried(what: str, look: Callable[[], str], remedy: str = "") -> Finding:
     try:
         return Finding(what=what, ok=True, found=look())
     except DispatcherError as error:

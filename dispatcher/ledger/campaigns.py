@@ -103,16 +103,18 @@ class Campaigns:
 
         The cancel itself is the campaign's state; this writes down, in portions, what it came to.
         """
+        one = "" if campaign_id is None else " AND c.id = :campaign_id"
+        parameters: dict[str, Any] = {} if campaign_id is None else {"campaign_id": campaign_id}
+        left = (
+            "SELECT b.id, b.campaign_id FROM campaign c JOIN batch b ON b.campaign_id = c.id"
+            f" WHERE c.state = 'cancelled' AND b.state = 'pending'{one} LIMIT :most"
+        )
+        with self._database.read() as tx:
+            if tx.first(left, most=1, **parameters) is None:
+                return 0
         with self._database.write() as tx:
             lock = " FOR UPDATE OF b SKIP LOCKED" if tx.postgresql else ""
-            one = "" if campaign_id is None else " AND c.id = :campaign_id"
-            parameters: dict[str, Any] = {} if campaign_id is None else {"campaign_id": campaign_id}
-            batches = tx.rows(
-                "SELECT b.id, b.campaign_id FROM campaign c JOIN batch b ON b.campaign_id = c.id"
-                f" WHERE c.state = 'cancelled' AND b.state = 'pending'{one} LIMIT :most{lock}",
-                most=most,
-                **parameters,
-            )
+            batches = tx.rows(left + lock, most=most, **parameters)
             for batch in batches:
                 tx.run(
                     "UPDATE batch SET state = 'cancelled', reason = 'campaign cancelled'"

@@ -201,6 +201,12 @@ class Plans:
 
     def discard_abandoned(self, *, now: datetime) -> int:
         """Remove the drafts whose planners died, and return how many there were."""
+        with self._database.read() as tx:
+            if (
+                tx.first("SELECT 1 FROM campaign WHERE state = 'draft' AND planner_until < :now", now=micros(now))
+                is None
+            ):
+                return 0
         with self._database.write() as tx:
             return _discard_abandoned(tx, now)
 

@@ -291,7 +291,7 @@ class Throughput:
         except redis.RedisError as error:
             raise ThroughputUnavailable(
                 f"Redis at {self._server} cannot be asked for throughput, so nothing is sent: "
-                f"{type(error).__name__}: {error}. Check that it runs and that DISPATCHER_REDIS_URL is right."
+                f"{type(error).__name__}: {str(error).rstrip('.')}. Check that it runs and that DISPATCHER_REDIS_URL is right."
             ) from error
 
 

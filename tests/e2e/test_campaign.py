@@ -44,11 +44,11 @@ def test_a_whole_campaign_is_accounted_for_row_by_row(home: Home) -> None:
 
 
 def test_a_worker_killed_in_mid_request_leaves_that_batch_unknown_and_texts_nobody_twice(home: Home) -> None:
+    home.environment["DISPATCHER_WINSMS__REQUESTS_PER_SECOND"] = "2"
     home.sandbox.fault("hang_after", path_contains="outgoing/send", count=1, seconds=30)
     home.up()
     campaign = home.enqueue(3000)
-    until(lambda: any(request.sends and request.status == 0 for request in home.sandbox.record.requests) or
-          home.sandbox.record.messages, "the first request has arrived")  # fmt: skip
+    until(lambda: home.sandbox.record.messages, "the first request has been carried out, and not been answered")
     (worker,) = home.pids("worker")
     os.kill(worker, signal.SIGKILL)
     until(lambda: len(home.pids("worker")) == 2, "the worker is started again")
@@ -206,14 +206,8 @@ def test_up_refuses_a_second_one_and_leaves_nothing_behind_when_it_is_killed(hom
     assert len(pids) == 4
     assert "already" in home.run("up", code=1).stderr
     found = {finding["what"]: finding["ok"] for finding in home.json("doctor")}
-    assert found == {
-        "data folder": True,
-        "ledger": True,
-        "redis": True,
-        "redis-server": True,
-        "workers": True,
-        "winsms": True,
-    }
+    assert {"data folder", "ledger", "redis", "redis-server", "workers", "winsms"} <= found.keys()
+    assert all(found.values()), found
     assert home.stack is not None
     home.stack.kill()
     home.stack.wait()
@@ -268,7 +262,7 @@ def test_without_a_stack_the_campaign_waits_in_the_ledger(home: Home) -> None:
     assert home.states(campaign) == {"queued": 20}
     found = home.run("doctor", code=1).stdout
     assert "none alive" in found
-    assert "no redis" in found.lower() or "redis" in found.lower()
+    assert "the embedded server does not run" in found
     home.up()
     home.wait(campaign)
     home.down()

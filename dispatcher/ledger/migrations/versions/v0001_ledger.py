@@ -146,6 +146,7 @@ def _tables(*, postgresql: bool) -> list[str]:
         "CREATE INDEX batch_pending ON batch (campaign_id, due_at, id) WHERE state = 'pending'",
         "CREATE INDEX batch_leased ON batch (lease_until) WHERE lease_until IS NOT NULL",
         "CREATE INDEX batch_receipts ON batch (provider, receipts_due_at) WHERE receipts_due_at IS NOT NULL",
+        "CREATE INDEX batch_window ON batch (receipts_until) WHERE receipts_until IS NOT NULL",
         "CREATE INDEX batch_unknown ON batch (id) WHERE state = 'unknown'",
         f"""
         CREATE TABLE payload (
