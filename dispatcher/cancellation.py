@@ -10,14 +10,18 @@ from dispatcher.account import Account
 from dispatcher.campaign import CampaignState
 from dispatcher.errors import MoveNotAllowed, ProviderError, Throttled
 from dispatcher.ledger import Campaign, Ledger
-from dispatcher.provider import Schedules
+from dispatcher.provider import Schedules, StopsBatches
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recalled:
-    """What came of taking messages back. `left` of them are still to be asked for, for the reason `why`."""
+    """What came of taking messages back.
+
+    `refused` messages (or whole batches, where a provider stops those) are past taking back; `left` of them are
+    still to be asked for, for the reason `why`.
+    """
 
     messages: int = 0
     refused: int = 0
@@ -62,6 +66,8 @@ def cancel(ledger: Ledger, campaign: Campaign, *, who: str, clock: Callable[[], 
 def recall(account: Account, *, campaign: Campaign | None = None, max_wait: float = 2.0) -> Recalled:
     """Take back what cancelled campaigns (or one of them) still have scheduled at the provider."""
     a = account
+    if isinstance(a.provider, StopsBatches):
+        return _stop_batches(a, a.provider, campaign=campaign, max_wait=max_wait)
     if not isinstance(a.provider, Schedules):
         return Recalled()
     waiting = a.ledger.receipts.to_recall(
@@ -92,3 +98,38 @@ def recall(account: Account, *, campaign: Campaign | None = None, max_wait: floa
         refused += sum(not answer.recalled for answer in answers)
         refunded += sum((amount for amount in back.values() if amount is not None), Decimal(0))
     return Recalled(messages=done, refused=refused, refunded=refunded)
+
+
+def _stop_batches(a: Account, provider: StopsBatches, *, campaign: Campaign | None, max_wait: float) -> Recalled:
+    """Stop whole batches, for a provider that takes them back so."""
+    batches = a.ledger.receipts.to_stop(a.name, campaign_id=None if campaign is None else campaign.id)
+    done = refused = 0
+    refunded = Decimal(0)
+    for index, (batch_id, provider_reference) in enumerate(batches.items()):
+        why: str | None = None
+        if a.wait_to_look_up(max_wait=max_wait):
+            try:
+                stopped = provider.stop(provider_reference)
+            except ProviderError as error:
+                if isinstance(error, Throttled):
+                    a.throttled(error.retry_after)
+                log.warning("stop.failed provider=%s why=%s", a.name, error)
+                why = str(error)
+        else:
+            why = "throughput"
+        if why is not None:
+            return Recalled(messages=done, refused=refused, refunded=refunded, left=len(batches) - index, why=why)
+        told = stopped.reason or ("stopped" if stopped.stopped else "not stopped")
+        unsent = stopped.stopped and stopped.unsent
+        done += a.ledger.receipts.record_stopped(batch_id, unsent=unsent, why=told, who=a.who, now=a.clock())
+        refused += not stopped.stopped
+        refunded += stopped.refunded or Decimal(0)
+    return Recalled(messages=done, refused=refused, refunded=refunded)
+
+
+def to_take_back(ledger: Ledger, campaign: Campaign, *, now: datetime) -> bool:
+    """Whether the provider may still hold something of a cancelled campaign."""
+    return bool(
+        ledger.receipts.to_recall(campaign.provider, now=now, campaign_id=campaign.id)
+        or ledger.receipts.to_stop(campaign.provider, campaign_id=campaign.id)
+    )

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from dispatcher.account import Account
@@ -51,45 +51,66 @@ def poll(account: Account, *, every: timedelta, seconds: float = 20.0, max_wait:
     a = account
     if not isinstance(a.provider, FetchesReceipts):
         return Polled(provider=a.name, left="it cannot be asked for receipts")
-    requests = messages = settled = 0
+    polled = Polled(provider=a.name)
     until = a.monotonic() + seconds
-    most = a.provider.capabilities.ids_per_receipt_request
+    can = a.provider.capabilities
     while a.monotonic() < until:
-        due = a.ledger.receipts.due(a.name, now=a.clock(), most=most)
+        due = a.ledger.receipts.due(a.name, now=a.clock(), most=can.ids_per_receipt_request)
         if not due:
-            return Polled(provider=a.name, requests=requests, messages=messages, settled=settled)
-        awaited = [one for batch in due for one in _awaited(batch)]
-        receipts: list[Receipt] = []
-        for start in range(0, len(awaited), most):
-            page: str | None = None
-            while True:
-                if not a.wait_to_look_up(max_wait=max_wait):
-                    settled += _apply(a, receipts, [], every)
-                    return Polled(
-                        provider=a.name, requests=requests, messages=messages, settled=settled, left=_NO_THROUGHPUT
-                    )
-                try:
-                    found = a.provider.fetch_receipts(awaited[start : start + most], page)
-                except ProviderError as error:
-                    if isinstance(error, Throttled):
-                        a.throttled(error.retry_after)
-                    settled += _apply(a, receipts, due, every)
-                    log.warning("receipts.failed provider=%s why=%s", a.name, error)
-                    return Polled(
-                        provider=a.name,
-                        requests=requests + 1,
-                        messages=messages,
-                        settled=settled,
-                        left=str(error),
-                    )
-                requests += 1
-                receipts += found.receipts
-                page = found.next_page
-                if page is None:
-                    break
-        messages += len(awaited)
-        settled += _apply(a, receipts, due, every)
-    return Polled(provider=a.name, requests=requests, messages=messages, settled=settled, left="more is due")
+            return polled
+        if can.receipts_by_batch:
+            questions = [(_awaited(batch), [batch]) for batch in due]
+        else:
+            awaited = [one for batch in due for one in _awaited(batch)]
+            most = can.ids_per_receipt_request
+            questions = [(awaited[start : start + most], due) for start in range(0, len(awaited), most)]
+        for question, batches in questions:
+            asked = _ask(a, a.provider, question, max_wait=max_wait)
+            settled = _apply(a, asked.receipts, batches if asked.counts else [], every)
+            polled = replace(
+                polled,
+                requests=polled.requests + asked.requests,
+                messages=polled.messages + len(question),
+                settled=polled.settled + settled,
+                left=asked.left,
+            )
+            if asked.left is not None:
+                return polled
+    return replace(polled, left="more is due")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    """What one question brought; it `counts` as asked also where the provider failed, so that it is not asked at once."""
+
+    receipts: Sequence[Receipt]
+    requests: int
+    left: str | None = None
+    counts: bool = True
+
+
+def _ask(a: Account, provider: FetchesReceipts, awaited: Sequence[Awaited], *, max_wait: float) -> _Asked:
+    """Ask for some messages, page after page, until all of them were seen or there is no more."""
+    receipts: list[Receipt] = []
+    requests = 0
+    page: str | None = None
+    while True:
+        if not a.wait_to_look_up(max_wait=max_wait):
+            return _Asked(receipts=receipts, requests=requests, left=_NO_THROUGHPUT, counts=False)
+        requests += 1
+        try:
+            found = provider.fetch_receipts(awaited, page)
+        except ProviderError as error:
+            if isinstance(error, Throttled):
+                a.throttled(error.retry_after)
+            log.warning("receipts.failed provider=%s why=%s", a.name, error)
+            return _Asked(receipts=receipts, requests=requests, left=str(error))
+        receipts += found.receipts
+        page = found.next_page
+        seen = {receipt.message_id for receipt in found.receipts}
+        awaited = [one for one in awaited if one.message_id not in seen]
+        if page is None or not awaited:
+            return _Asked(receipts=receipts, requests=requests)
 
 
 def compare_scheduled(account: Account, *, max_wait: float = 2.0) -> ScheduledState | None:

@@ -58,6 +58,7 @@ def status(ledger: Ledger, campaign: Campaign) -> dict[str, Any]:
         "segments_submitted": counts.segments_submitted,
         "cost": amount(counts.cost),
         "refunded": amount(counts.refunded),
+        "notes": ledger.campaigns.notes(campaign),
         "open": sum(counts.messages[state] for state in OPEN_MESSAGE_STATES),
     }
 
@@ -97,11 +98,16 @@ def _plain(value: object) -> object:
     return amount(value) if isinstance(value, Decimal) else value
 
 
+def harmless(text: str) -> str:
+    """Return text that no spreadsheet takes for a formula."""
+    return "'" + text if text.startswith(_FORMULA) else text
+
+
 def _cell(name: str, value: object) -> object:
     """Return a value for a spreadsheet: what came from outside may not become a formula."""
     plain = _plain(value)
     if plain is None:
         return ""
-    if isinstance(plain, str) and plain.startswith(_FORMULA) and not (name == "number" and plain[1:].isdigit()):
-        return "'" + plain
+    if isinstance(plain, str) and not (name == "number" and plain[1:].isdigit()):
+        return harmless(plain)
     return plain

@@ -68,15 +68,20 @@ class Runtime:
         section = self.settings.section(name)
         return Account(
             provider=self.provider(name),
-            limits=Limits(
-                requests_per_second=section.requests_per_second, segments_per_second=section.segments_per_second
-            ),
+            limits=self.limits(name),
             timeout=section.timeout,
             lease_margin=self.settings.lease_margin,
             ledger=self.ledger,
             throughput=self.throughput,
             who=self.who,
             clock=self.clock,
+        )
+
+    def limits(self, name: str) -> Limits:
+        """Return the limits of a provider account, as they are set."""
+        section = self.settings.section(name)
+        return Limits(
+            requests_per_second=section.requests_per_second, segments_per_second=section.segments_per_second
         )
 
     def receipt_windows(self) -> dict[str, timedelta]:

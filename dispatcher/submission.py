@@ -6,7 +6,7 @@ This is the only module that calls `Provider.submit`, and it does so at one plac
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from dispatcher.account import Account
 from dispatcher.campaign import CampaignState
@@ -16,15 +16,15 @@ from dispatcher.errors import (
     MoveNotAllowed,
     NotSubmitted,
     OutcomeUnknown,
+    ProviderError,
     Refused,
     Throttled,
     ThroughputUnavailable,
 )
 from dispatcher.ledger import BatchContent, Claim
-from dispatcher.message import reference
-from dispatcher.provider import Answers, OutgoingBatch
+from dispatcher.provider import Answers, OutgoingBatch, Prepares
 from dispatcher.release import SLICE, handover
-from dispatcher.template import compile_template, unpack_fields
+from dispatcher.rendering import render_batch
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +80,7 @@ def submit_next(account: Account) -> Step:
     # Asked first, so that a claim is not taken and handed back again and again while throughput is short.
     if a.throughput.wait(name, a.limits) > MAX_WAIT:
         return Step(outcome="waiting", go_on=False)
-    lease = timedelta(seconds=_CLAIM_SECONDS + a.lease_margin)
+    lease = timedelta(seconds=_CLAIM_SECONDS + a.timeout + a.lease_margin)
     claim = a.ledger.batches.claim(name, owner=a.who, now=a.clock(), lease=lease)
     if claim is None:
         return Step(outcome="idle", go_on=False)
@@ -92,7 +92,21 @@ def submit_next(account: Account) -> Step:
     if way.due_at > a.clock():
         a.ledger.batches.hand_back(claim, now=a.clock(), why="held until its time", due_at=way.due_at)
         return Step(outcome="held", go_on=True)
-    batch = _rendered(claim, content, scheduled_for=way.scheduled_for)
+    batch = render_batch(
+        campaign=claim.campaign,
+        number=claim.number,
+        template=content.template,
+        fields=content.fields,
+        positions=content.positions,
+        numbers=content.numbers,
+        rows=content.rows,
+        segments=content.segments,
+        sender=content.sender,
+        scheduled_for=way.scheduled_for,
+        options=content.options,
+    )
+    if batch.options and not _prepared(a, claim, batch):
+        return Step(outcome="not_prepared", go_on=False)
     try:
         permit = a.reserve(segments=sum(batch.segments), max_wait=MAX_WAIT, lead=_COMMIT_LEAD)
     except ThroughputUnavailable as error:
@@ -121,6 +135,23 @@ def submit_next(account: Account) -> Step:
         a.ledger.batches.record_not_submitted(claim, now=a.clock(), why=str(error))
         raise
     return _request(a, claim, content, batch, deadline=deadline)
+
+
+def _prepared(a: Account, claim: Claim, batch: OutgoingBatch) -> bool:
+    """Make the idempotent calls that the batch needs beforehand, if any; hand it back where they fail."""
+    if not isinstance(a.provider, Prepares):
+        return True
+    try:
+        if a.wait_to_look_up(max_wait=MAX_WAIT):
+            a.provider.prepare(batch)
+            return True
+        why, seconds = "throughput", 1.0
+    except ProviderError as error:
+        why, seconds = str(error), min(60.0, 2.0 ** min(claim.attempt, 6))
+        if isinstance(error, Refused):
+            _pause(a, claim, f"{a.name}: {why}")
+    a.ledger.batches.hand_back(claim, now=a.clock(), why=why, due_at=a.clock() + timedelta(seconds=seconds))
+    return False
 
 
 def _request(a: Account, claim: Claim, content: BatchContent, batch: OutgoingBatch, *, deadline: float) -> Step:
@@ -160,29 +191,6 @@ def _request(a: Account, claim: Claim, content: BatchContent, batch: OutgoingBat
     if answers.pause is not None:
         _pause(a, claim, f"{a.name}: {answers.pause}")
     return _told(a, claim, "submitted", began, go_on=True)
-
-
-def _rendered(claim: Claim, content: BatchContent, *, scheduled_for: datetime | None) -> OutgoingBatch:
-    template = compile_template(content.template)
-    texts: list[str] | None = None
-    text: str | None = None
-    if content.fields is not None:
-        columns = unpack_fields(content.fields)
-        chosen = {name: [column[position] for position in content.positions] for name, column in columns.items()}
-        texts = template.render(chosen, len(content.positions))
-    else:
-        (text,) = template.render({}, 1)
-    return OutgoingBatch(
-        reference=reference(claim.campaign, -claim.number),
-        numbers=content.numbers,
-        references=[reference(claim.campaign, row) for row in content.rows],
-        segments=content.segments,
-        text=text,
-        texts=texts,
-        sender=content.sender,
-        scheduled_for=scheduled_for,
-        options=content.options,
-    )
 
 
 def _recording(a: Account, record: Callable[[], bool]) -> None:

@@ -10,6 +10,8 @@ def schedule(names: Iterable[str], *, poll_every: float) -> dict[str, dict[str, 
         # task, seconds between two
         ("receipts", min(poll_every, 10.0)),
         ("scheduled", max(poll_every, 10.0)),
+        ("optouts", 600.0),
+        ("subscriptions", 600.0),
     ]
     return {
         f"{task}.{name}": {"task": task, "schedule": every, "args": (name,), "options": {"expires": every}}

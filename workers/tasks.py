@@ -1,10 +1,14 @@
 """The tasks: each gets its account and calls one operation."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 
-from dispatcher import cancellation, receipts, submission
-from dispatcher.errors import LedgerError, ThroughputUnavailable
+from dispatcher import cancellation, receipts, submission, suppression
+from dispatcher.account import Account
+from dispatcher.errors import LedgerError, ProviderError, ThroughputUnavailable
+from dispatcher.provider import RenewsSubscriptions
 from workers import pump
 from workers.app import app, runtime
 
@@ -14,6 +18,7 @@ SLICES = 8
 """Slices of work under way for one provider at once, over all workers."""
 SLICE_SECONDS = 1.5
 _POLL_SECONDS = 20.0
+_RENEW_AHEAD = timedelta(hours=1)
 
 
 @app.task(name="submit")
@@ -34,37 +39,60 @@ def submit(provider: str) -> None:
 @app.task(name="receipts")
 def poll_receipts(provider: str) -> None:
     """Ask a provider for the receipts that are due."""
-    if not _one_at_a_time("receipts", provider):
-        return
     every = timedelta(seconds=runtime.settings.poll_every)
-    try:
-        polled = receipts.poll(runtime.account(provider), every=every, seconds=_POLL_SECONDS)
-    except (LedgerError, ThroughputUnavailable) as error:
-        log.warning("receipts.interrupted provider=%s why=%s", provider, error)
-        return
-    finally:
-        runtime.ledger.leases.release(f"receipts.{provider}", owner=runtime.who)
-    if polled.messages:
-        log.info("receipts.polled provider=%s asked=%d settled=%d", provider, polled.messages, polled.settled)
-        pump.worked()
+    with _alone("receipts", provider) as account:
+        if account is not None:
+            polled = receipts.poll(account, every=every, seconds=_POLL_SECONDS)
+            if polled.messages:
+                log.info("receipts.polled provider=%s asked=%d settled=%d", provider, polled.messages, polled.settled)
+                pump.worked()
 
 
 @app.task(name="scheduled")
 def scheduled(provider: str) -> None:
-    """Compare what a provider holds to send later with the ledger, and take back what was cancelled."""
-    if not _one_at_a_time("scheduled", provider):
-        return
-    try:
-        cancellation.recall(runtime.account(provider))
-        receipts.compare_scheduled(runtime.account(provider))
-    except (LedgerError, ThroughputUnavailable) as error:
-        log.warning("scheduled.interrupted provider=%s why=%s", provider, error)
-    finally:
-        runtime.ledger.leases.release(f"scheduled.{provider}", owner=runtime.who)
+    """Take back what was cancelled, and compare what a provider holds to send later with the ledger."""
+    with _alone("scheduled", provider) as account:
+        if account is not None:
+            cancellation.recall(account)
+            receipts.compare_scheduled(account)
 
 
-def _one_at_a_time(task: str, provider: str) -> bool:
+@app.task(name="optouts")
+def sync_optouts(provider: str) -> None:
+    """Suppress everyone who opted out at a provider."""
+    with _alone("optouts", provider) as account:
+        if account is not None:
+            suppression.sync(account)
+
+
+@app.task(name="subscriptions")
+def renew_subscriptions(provider: str) -> None:
+    """Renew event subscriptions before they expire."""
+    with _alone("subscriptions", provider) as account:
+        if account is None or not isinstance(account.provider, RenewsSubscriptions):
+            return
+        if account.wait_to_look_up(max_wait=2.0):
+            account.provider.renew_subscriptions(now=account.clock(), ahead=_RENEW_AHEAD)
+
+
+@contextmanager
+def _alone(task: str, provider: str) -> Iterator[Account | None]:
+    """Give the account to one process at a time; None where it is another's turn, or the provider is not set up.
+
+    What interrupts a periodic task is told: its next turn makes up for it.
+    """
     if runtime.missing(provider):
-        return False
-    length = timedelta(seconds=_POLL_SECONDS + runtime.settings.section(provider).timeout + 30)
-    return runtime.ledger.leases.acquire(f"{task}.{provider}", owner=runtime.who, now=runtime.clock(), length=length)
+        yield None
+        return
+    name, length = f"{task}.{provider}", _POLL_SECONDS + runtime.settings.section(provider).timeout + 30
+    try:
+        held = runtime.ledger.leases.acquire(
+            name, owner=runtime.who, now=runtime.clock(), length=timedelta(seconds=length)
+        )
+        try:
+            yield runtime.account(provider) if held else None
+        finally:
+            if held:
+                runtime.ledger.leases.release(name, owner=runtime.who)
+    except (LedgerError, ThroughputUnavailable, ProviderError) as error:
+        log.warning("%s.interrupted provider=%s why=%s", task, provider, error)

@@ -7,7 +7,7 @@ from typing import NoReturn
 import click
 
 from dispatcher import __version__
-from dispatcher.cli import campaigns, demo, running
+from dispatcher.cli import accounts, campaigns, demo, optouts, planning, resources, running
 from dispatcher.cli.output import printable
 from dispatcher.errors import DispatcherError, UsageError
 
@@ -33,7 +33,8 @@ def cli() -> None:
 
 
 for command in (
-    campaigns.enqueue,
+    planning.enqueue,
+    planning.estimate,
     campaigns.status,
     campaigns.list_campaigns,
     campaigns.pause,
@@ -45,6 +46,11 @@ for command in (
     running.up,
     running.sandbox,
     demo.demo,
+    accounts.list_providers,
+    accounts.provider,
+    accounts.inbox,
+    optouts.optouts,
+    *resources.groups(),
 ):
     cli.add_command(command)
 

@@ -1,203 +1,19 @@
-"""Commands about campaigns: enqueue, status, list, pause, resume, cancel, report."""
+"""Commands about campaigns: status, list, pause, resume, cancel, report."""
 
-import contextlib
-import secrets
 import sys
-from collections.abc import Iterator
-from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, BinaryIO
 
 import click
 
-from dispatcher import cancellation, providers, reporting
+from dispatcher import cancellation, reporting
 from dispatcher.cli import watching
-from dispatcher.cli.output import console, json_option, local, print_json, printable, table
-from dispatcher.errors import InputError, ProviderError, ThroughputUnavailable, UsageError
-from dispatcher.ledger import PlanTotals
-from dispatcher.msisdn import is_country
-from dispatcher.planning import Enqueued, Order
-from dispatcher.planning import enqueue as plan_and_enqueue
-from dispatcher.runtime import Runtime, start
-
-WHO = "cli"
-_ALPHABET = "23456789abcdefghjkmnpqrstuvwxyz"  # none that is easily taken for another
-_LONGEST_TEXT_FILE = 100_000
+from dispatcher.cli.opening import WHO, opened
+from dispatcher.cli.output import console, json_option, local, print_json, table
+from dispatcher.errors import ProviderError, ThroughputUnavailable, UsageError
+from dispatcher.runtime import Runtime
 
 
-@contextlib.contextmanager
-def opened() -> Iterator[Runtime]:
-    """Give a runtime for one command."""
-    runtime = start(who=WHO)
-    try:
-        yield runtime
-    finally:
-        runtime.close()
-
-
-@click.command()
-@click.argument("file", type=click.Path(path_type=Path, allow_dash=True))
-@click.option("--provider", required=True, type=click.Choice(providers.names()), help="Who sends it.")
-@click.option("--text", help="The text; {column} stands for a value of the row, {column|default} has a fallback.")
-@click.option("--text-file", type=click.Path(path_type=Path), help="Read the text from a file (UTF-8).")
-@click.option("--name", help="What to call the campaign; the file's name by default.")
-@click.option("--sender", help="The sender id, where the provider takes one.")
-@click.option("--at", "send_at", metavar="TIME", help="Send then, e.g. 2026-12-01T09:00+02:00; at once by default.")
-@click.option("--phone-column", default="phone", show_default=True, help="The column that holds the numbers.")
-@click.option("--country", metavar="ZA", help="The country of numbers that do not say theirs.")
-@click.option(
-    "--key", help="Your name for this order: the same key again gives the first campaign, and plans nothing."
-)
-@click.option("--dry-run", is_flag=True, help="Plan, and say what it comes to; change nothing.")
-@json_option
-def enqueue(
-    file: Path,
-    *,
-    provider: str,
-    text: str | None,
-    text_file: Path | None,
-    name: str | None,
-    sender: str | None,
-    send_at: str | None,
-    phone_column: str,
-    country: str | None,
-    key: str | None,
-    dry_run: bool,
-    as_json: bool,
-) -> None:
-    """Plan the recipients in FILE (CSV with a header; - for standard input) and enqueue the campaign.
-
-    Numbers are brought to one notation, duplicates and invalid ones are left out and kept account of, and the
-    rest is cut into requests of the provider's size. With workers running, sending begins at once; without,
-    the campaign waits in the ledger. Killed half-way, it leaves nothing that sends, and may be run again: give
-    a --key, and it may be run again at any time.
-
-    \b
-    Examples:
-      dispatcher enqueue people.csv --provider winsms --text "Hi {first_name|there}, we open at 9."
-      dispatcher enqueue people.csv --provider winsms --text-file offer.txt --country ZA --key offer-12
-      cat people.csv | dispatcher enqueue - --provider winsms --text "Hello" --dry-run
-    """
-    with opened() as runtime:
-        country = country or runtime.settings.country
-        if country is not None and not is_country(country.upper()):
-            raise UsageError(f"--country {printable(country)}: give two letters, such as ZA")
-        stdin = str(file) == "-"
-        order = Order(
-            public_id="c" + "".join(secrets.choice(_ALPHABET) for _ in range(9)),
-            name=name or ("standard input" if stdin else file.stem),
-            provider=provider,
-            text=_text(text, text_file),
-            phone_column=phone_column,
-            country=None if country is None else country.upper(),
-            sender=sender,
-            send_at=None if send_at is None else _moment(send_at, now=runtime.clock()),
-            key=key,
-        )
-        source: Path | BinaryIO = sys.stdin.buffer if stdin else file
-        with _planning_progress() as tick:
-            done = plan_and_enqueue(
-                runtime.ledger,
-                order,
-                source,
-                capabilities=runtime.provider(provider).capabilities,
-                who=WHO,
-                clock=runtime.clock,
-                dry_run=dry_run,
-                progress=tick,
-            )
-        if as_json:
-            print_json(_enqueued_json(done))
-        else:
-            _show_enqueued(done, provider)
-        missing = runtime.missing(provider)
-        if missing and not dry_run:
-            click.echo(f"note: {provider} is not configured here: set {', '.join(missing)} for the workers", err=True)
-
-
-def _enqueued_json(done: Enqueued) -> dict[str, Any]:
-    totals = done.totals
-    return {
-        "campaign": None if done.campaign is None else done.campaign.public_id,
-        "rows": totals.rows,
-        "messages": totals.messages,
-        "duplicates": totals.duplicates,
-        "invalid": totals.invalid,
-        "suppressed": totals.suppressed,
-        "batches": totals.batches,
-        "segments": totals.segments,
-        "again": done.again,
-    }
-
-
-def _show_enqueued(done: Enqueued, provider: str) -> None:
-    totals = done.totals
-    out = console()
-    if done.campaign is None:
-        out.print("dry run: nothing was changed")
-    else:
-        again = " (enqueued before with this key; nothing was planned)" if done.again else ""
-        click.echo(f"campaign {done.campaign.public_id}{again}")
-    rows = [
-        ("rows", totals.rows),
-        ("messages", totals.messages),
-        ("duplicates", totals.duplicates),
-        ("invalid", totals.invalid),
-        ("suppressed", totals.suppressed),
-        (f"batches for {provider}", totals.batches),
-        ("segments", totals.segments),
-    ]
-    out.print(table([("", False), ("", True)], rows), end="")
-    if done.campaign is not None:
-        click.echo(f"watch it: dispatcher status {done.campaign.public_id} --watch")
-
-
-def _text(text: str | None, text_file: Path | None) -> str:
-    if (text is None) == (text_file is None):
-        raise UsageError("give the text, either as --text or as --text-file")
-    if text_file is None:
-        assert text is not None
-        return text
-    try:
-        found = text_file.read_bytes()
-        if len(found) > _LONGEST_TEXT_FILE:
-            raise InputError(f"{text_file} is {len(found):,} bytes long: a text message is shorter")
-        return found.decode("utf-8-sig").rstrip("\r\n")
-    except UnicodeDecodeError as error:
-        line = found[: error.start].count(b"\n") + 1
-        raise InputError(f"{text_file}, line {line}: not UTF-8: save the text as UTF-8") from None
-    except OSError as error:
-        raise InputError(f"{text_file} cannot be read: {error.strerror}") from None
-
-
-def _moment(text: str, *, now: datetime) -> datetime:
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError:
-        raise UsageError(f"--at {printable(text)}: write it as 2026-12-01T09:00+02:00") from None
-    if found.tzinfo is None:
-        raise UsageError(f"--at {printable(text)}: add the time zone, as in {printable(text)}+02:00 or …Z")
-    if found < now - timedelta(minutes=1):
-        raise UsageError(f"--at {printable(text)} has passed: leave --at out to send at once")
-    return found
-
-
-@contextlib.contextmanager
-def _planning_progress() -> Iterator[Any]:
-    """Show the rows planned so far, on a terminal."""
-    err = console(err=True)
-    if not err.is_terminal:
-        yield lambda _: None
-        return
-    with err.status("planning…") as shown:
-
-        def tick(totals: PlanTotals) -> None:
-            shown.update(f"planning… {totals.rows:,} rows, {totals.messages:,} messages")
-
-        yield tick
-
-
-@click.command()
+@click.command(short_help="Show what has become of a campaign.")
 @click.argument("campaign")
 @click.option("--watch", is_flag=True, help="Keep showing it until it has ended.")
 @json_option
@@ -217,7 +33,7 @@ def status(campaign: str, *, watch: bool, as_json: bool) -> None:
             watching.show(found)
 
 
-@click.command(name="list")
+@click.command(name="list", short_help="List the campaigns, the newest first.")
 @json_option
 def list_campaigns(*, as_json: bool) -> None:
     """List the campaigns, the newest first."""
@@ -237,7 +53,7 @@ def list_campaigns(*, as_json: bool) -> None:
     console().print(table([*headings, ("enqueued", False)], rows), end="")
 
 
-@click.command()
+@click.command(short_help="Pause a campaign: no new request starts.")
 @click.argument("campaign")
 @click.option("--reason", default="by hand", show_default=True, help="Kept with the campaign, and shown.")
 @json_option
@@ -252,7 +68,7 @@ def pause(campaign: str, *, reason: str, as_json: bool) -> None:
         _show_moved(runtime, found.public_id, "paused" if moved else "was paused already", as_json=as_json)
 
 
-@click.command()
+@click.command(short_help="Let a paused campaign go on.")
 @click.argument("campaign")
 @json_option
 def resume(campaign: str, *, as_json: bool) -> None:
@@ -263,7 +79,7 @@ def resume(campaign: str, *, as_json: bool) -> None:
         _show_moved(runtime, found.public_id, "resumed" if moved else "was not paused", as_json=as_json)
 
 
-@click.command()
+@click.command(short_help="Cancel a campaign for good.")
 @click.argument("campaign")
 @json_option
 def cancel(campaign: str, *, as_json: bool) -> None:
@@ -276,7 +92,7 @@ def cancel(campaign: str, *, as_json: bool) -> None:
         found = runtime.ledger.campaigns.get(campaign)
         first = cancellation.cancel(runtime.ledger, found, who=WHO, clock=runtime.clock)
         recalled = cancellation.Recalled()
-        if runtime.ledger.receipts.to_recall(found.provider, now=runtime.clock(), campaign_id=found.id):
+        if cancellation.to_take_back(runtime.ledger, found, now=runtime.clock()):
             try:
                 recalled = cancellation.recall(runtime.account(found.provider), campaign=found)
             except (ThroughputUnavailable, ProviderError) as error:
@@ -308,7 +124,7 @@ def _show_moved(runtime: Runtime, campaign: str, how: str, *, as_json: bool) -> 
     watching.show(status)
 
 
-@click.command()
+@click.command(short_help="Write the fate of every input row.")
 @click.argument("campaign")
 @click.option("--format", "form", type=click.Choice(["csv", "jsonl"]), default="csv", show_default=True)
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Write to a file; standard output by default.")

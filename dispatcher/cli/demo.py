@@ -31,7 +31,7 @@ _SETTINGS = {
 }
 
 
-@click.command()
+@click.command(short_help="Send sample campaigns through the sandbox.")
 @click.option("--rows", type=click.IntRange(100, 40_000), default=5_000, show_default=True, help="Rows in the list.")
 @click.option("--keep", is_flag=True, help="Keep the data folder, to look around in it.")
 def demo(*, rows: int, keep: bool) -> None:

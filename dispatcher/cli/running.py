@@ -10,7 +10,7 @@ import click
 
 from dispatcher import providers, receipts, recovery, stack
 from dispatcher import sandbox as stand_ins
-from dispatcher.cli.campaigns import opened
+from dispatcher.cli.opening import opened
 from dispatcher.cli.output import console, json_option, print_json, printable
 from dispatcher.errors import DispatcherError, UsageError
 from dispatcher.provider import FetchesReceipts, TellsBalance
@@ -19,7 +19,7 @@ from dispatcher.runtime import Runtime
 _STALE = timedelta(seconds=30)
 
 
-@click.command()
+@click.command(short_help="Run everything on this machine.")
 @click.option("--sandbox", is_flag=True, help="Send to local stand-ins instead of the providers: nobody is texted.")
 @click.option("--workers", type=click.IntRange(1, 64), help="Worker processes; DISPATCHER_WORKERS or 1 by default.")
 @click.option("--sandbox-port", type=click.IntRange(1, 65535), help="The sandbox's port; a free one by default.")
@@ -43,7 +43,7 @@ def up(*, sandbox: bool, workers: int | None, sandbox_port: int | None) -> None:
     )
 
 
-@click.command()
+@click.command(short_help="Run local stand-ins for the providers.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8025, show_default=True, help="0 for a free one.")
 @click.option("--record", "record_file", type=click.Path(path_type=Path), help="Keep what was accepted in a file.")
 @click.option("--api-key", help="Accept this key only; any key by default.")
@@ -78,7 +78,7 @@ def sandbox(*, port: int, record_file: Path | None, api_key: str | None, deliver
         ) from None
 
 
-@click.command()
+@click.command(short_help="Ask for delivery receipts now.")
 @click.option("--provider", type=click.Choice(providers.names()), help="Ask this one only.")
 @json_option
 def poll(*, provider: str | None, as_json: bool) -> None:
@@ -122,7 +122,7 @@ class Finding:
     remedy: str = ""
 
 
-@click.command()
+@click.command(short_help="Say what is right, what is not, how to mend it.")
 @json_option
 def doctor(*, as_json: bool) -> None:
     """Look at settings, ledger, Redis, workers and credentials: what is right, what is not, how to mend it.

@@ -115,6 +115,7 @@ def _line(status: dict[str, Any], rates: deque[tuple[float, int, int]]) -> str:
 
 
 def _body(status: dict[str, Any]) -> RenderableType:
+    batches = ", ".join(f"{many:,} {state}" for state, many in status["batches"].items() if many)
     facts = [
         ("campaign", f"{status['campaign']}  {printable(status['name'])}"),
         ("provider", status["provider"]),
@@ -122,8 +123,10 @@ def _body(status: dict[str, Any]) -> RenderableType:
         ("send at", local(status["send_at"])),
         ("enqueued", local(status["created_at"])),
         ("segments", f"{status['segments']:,} planned, {status['segments_submitted']:,} submitted"),
+        ("batches", batches),
         ("cost", f"{status['cost']:,}" + (f", {status['refunded']:,} refunded" if status["refunded"] else "")),
     ]
+    facts += [("note", printable(note)) for note in status["notes"]]
     head = table([("", False), ("", False)], [(name, value) for name, value in facts if value])
     head.show_header = False
     excluded = {kind: many for kind, many in status["excluded"].items() if many}
@@ -132,5 +135,4 @@ def _body(status: dict[str, Any]) -> RenderableType:
     body = table([("what became of the rows", False), ("rows", True), ("", False)], places)
     body.add_section()
     body.add_row("all rows", f"{status['rows']:,}", "")
-    batches = ", ".join(f"{many:,} {state}" for state, many in status["batches"].items() if many)
-    return Group(head, Text(f"batches    {batches}"), Text(""), body)
+    return Group(head, Text(""), body)

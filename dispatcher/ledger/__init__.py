@@ -24,6 +24,7 @@ from dispatcher.ledger.rows import (
     PlanTotals,
     ReportLine,
     Settlement,
+    Suppression,
     WorkerSeen,
 )
 from dispatcher.ledger.suppressions import Suppressions
@@ -44,6 +45,7 @@ __all__ = [
     "PlannedBatch",
     "ReportLine",
     "Settlement",
+    "Suppression",
     "WorkerSeen",
     "open_ledger",
 ]

@@ -179,7 +179,7 @@ class Batches:
                 tx,
                 claim,
                 state,
-                why=answers.pause,
+                why=answers.pause or answers.note,
                 provider_reference=answers.provider_reference,
                 submitted_at=micros(now),
                 receipts_due_at=micros(begins) if accepted else None,

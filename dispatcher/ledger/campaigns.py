@@ -71,6 +71,17 @@ class Campaigns:
             segments_submitted=found.get("segments", 0),
         )
 
+    def notes(self, campaign: Campaign, *, most: int = 5) -> list[str]:
+        """Return what a person must know of the campaign's submitted batches, each thing once."""
+        with self._database.read() as tx:
+            rows = tx.rows(
+                "SELECT DISTINCT reason FROM batch WHERE campaign_id = :id AND state = 'submitted'"
+                " AND reason IS NOT NULL LIMIT :most",
+                id=campaign.id,
+                most=most,
+            )
+        return [row.reason for row in rows]
+
     def move(
         self, campaign: Campaign, state: CampaignState, *, who: str, now: datetime, reason: str | None = None
     ) -> bool:

@@ -195,6 +195,56 @@ class Receipts:
                 )
             }
 
+    def to_stop(self, provider: str, *, campaign_id: int | None = None, most: int = 100) -> dict[int, str]:
+        """Return submitted batches of cancelled campaigns that were not asked to stop yet: id → the provider's id."""
+        one = "" if campaign_id is None else " AND c.id = :campaign_id"
+        parameters = {} if campaign_id is None else {"campaign_id": campaign_id}
+        with self._database.read() as tx:
+            return {
+                int(row.id): str(row.provider_reference)
+                for row in tx.rows(
+                    "SELECT b.id, b.provider_reference FROM campaign c JOIN batch b ON b.campaign_id = c.id"
+                    " WHERE b.provider = :provider AND c.state = 'cancelled' AND b.state = 'submitted'"
+                    " AND b.provider_reference IS NOT NULL AND b.stopped_at IS NULL AND b.receipts_until IS NOT NULL"
+                    f"{one} ORDER BY b.id LIMIT :most",
+                    provider=provider,
+                    most=most,
+                    **parameters,
+                )
+            }
+
+    def record_stopped(self, batch_id: int, *, unsent: bool, why: str, who: str, now: datetime) -> int:
+        """Record what came of asking the provider to stop a batch; return how many messages that cancelled.
+
+        Only where certainly nothing of it had gone out are its messages cancelled; else their receipts decide.
+        """
+        with self._database.write() as tx:
+            tx.run("UPDATE batch SET stopped_at = :now WHERE id = :id", now=micros(now), id=batch_id)
+            row = tx.rows("SELECT campaign_id FROM batch WHERE id = :id", id=batch_id)[0]
+            note(
+                tx,
+                at=now,
+                who=who,
+                subject="batch",
+                what="stop",
+                campaign_id=row.campaign_id,
+                batch_id=batch_id,
+                why=why,
+            )
+            if not unsent:
+                return 0
+            moves = [
+                MessageMove(
+                    message_id=waiting.id,
+                    state=MessageState.CANCELLED,
+                    reason="stopped at the provider before it was sent",
+                    cost=Decimal(0),
+                    settled_at=micros(now),
+                )
+                for waiting in _waiting(tx, batch_id)
+            ]
+            return _apply(tx, moves, who=who, what="stopped", now=now)
+
     def record_recalled(self, refunds: Mapping[int, Decimal | None], *, who: str, now: datetime) -> int:
         """Record messages (id → credits given back) that the provider confirmed it will not send."""
         costs: dict[int, int | None] = {}

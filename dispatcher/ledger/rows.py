@@ -204,3 +204,13 @@ class WorkerSeen:
     started_at: datetime
     seen_at: datetime
     worked_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Suppression:
+    """A number that nothing may be sent to. `source` is who said so: a provider, or a person."""
+
+    number: int
+    reason: str
+    source: str
+    since: datetime

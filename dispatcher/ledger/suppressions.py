@@ -1,9 +1,10 @@
 """The suppression list: numbers that are never sent to."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
-from dispatcher.ledger.database import Database, micros
+from dispatcher.ledger.database import Database, micros, moment
+from dispatcher.ledger.rows import Suppression
 
 _PORTION = 10_000
 
@@ -51,6 +52,16 @@ class Suppressions:
                 f"DELETE FROM suppression WHERE scope = '' AND msisdn {tx.in_ids}",
                 ids=tx.ids(numbers),
             )
+
+    def entries(self) -> Iterator[Suppression]:
+        """Yield all suppressed numbers, in order."""
+        with self._database.read() as tx:
+            for row in tx.stream(
+                "SELECT msisdn, reason, source, since FROM suppression WHERE scope = '' ORDER BY msisdn"
+            ):
+                since = moment(row.since)
+                assert since is not None
+                yield Suppression(number=int(row.msisdn), reason=row.reason, source=row.source, since=since)
 
     def count(self) -> int:
         """Return how many numbers are suppressed."""

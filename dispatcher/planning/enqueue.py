@@ -1,12 +1,12 @@
 """Enqueues a campaign: plans its recipients into the ledger as a draft, and makes it live in one last commit."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from dispatcher.errors import InputError
+from dispatcher.errors import InputError, UsageError
 from dispatcher.ledger import Campaign, ExcludedRow, Ledger, NewCampaign, PlannedBatch, PlanTotals
 from dispatcher.planning.plan import Plan
 from dispatcher.planning.recipients import Recipients, open_recipients
@@ -15,6 +15,15 @@ from dispatcher.release import handover
 from dispatcher.template import TemplateError, compile_template
 
 _MESSAGES_PER_COMMIT = 20_000
+_ASKED_BY = {
+    "media_url": "--media",
+    "media_data": "--media",
+    "media_type": "--media",
+    "media_size": "--media",
+    "as_campaign": "--as-campaign",
+    "channels": "--channel",
+}
+"""Which option of the command a campaign option comes from."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,28 +73,14 @@ def enqueue(
     """
     if order.key is not None and (known := ledger.campaigns.with_key(order.key)) is not None:
         return Enqueued(campaign=known, totals=known.totals, again=True)
-    try:
-        template = compile_template(order.text)
-    except TemplateError as error:
-        raise InputError(f"the text, {error}") from None
+    check_options(order, capabilities)
     now = clock()
     with open_recipients(source) as recipients:
-        plan = Plan(
-            header=recipients.header,
-            template=template,
-            phone_column=order.phone_column,
-            country=order.country,
-            provider=order.provider,
-            capabilities=capabilities,
-            suppressed=ledger.suppressions.among,
-            due_at=handover(order.send_at, capabilities, now=now).due_at,
-            send_at=order.send_at,
-            sender=order.sender,
-        )
+        plan = make_plan(order, recipients, capabilities=capabilities, suppressed=ledger.suppressions.among, now=now)
         if dry_run:
-            for _ in _located(plan, recipients):
+            for _ in located(plan, recipients):
                 progress(plan.totals)
-            _check_not_empty(plan.totals, recipients)
+            check_not_empty(plan.totals, recipients)
             return Enqueued(campaign=None, totals=plan.totals)
         new = NewCampaign(
             public_id=order.public_id,
@@ -94,7 +89,7 @@ def enqueue(
             provider=order.provider,
             sender=order.sender,
             template=order.text,
-            personalised=template.personalised,
+            personalised=compile_template(order.text).personalised,
             send_at=order.send_at,
             country=order.country,
             options=order.options,
@@ -103,13 +98,56 @@ def enqueue(
         campaign_id = ledger.plans.begin(new, who=who, now=now)
         try:
             _write(ledger, campaign_id, plan, recipients, clock=clock, progress=progress)
-            _check_not_empty(plan.totals, recipients)
+            check_not_empty(plan.totals, recipients)
         except BaseException:
             # Also on Ctrl-C. A kill leaves a draft that never sends, and that the next enqueue or worker removes.
             ledger.plans.discard(campaign_id)
             raise
         ledger.plans.finish(campaign_id, plan.totals, who=who, now=clock())
     return Enqueued(campaign=ledger.campaigns.get(order.public_id), totals=plan.totals)
+
+
+def make_plan(
+    order: Order,
+    recipients: Recipients,
+    *,
+    capabilities: Capabilities,
+    suppressed: Callable[[Sequence[int]], set[int]],
+    now: datetime,
+) -> Plan:
+    """Return the plan of an order, ready to run over its recipients.
+
+    Raises:
+        InputError: the text or the header cannot be used.
+    """
+    try:
+        template = compile_template(order.text)
+    except TemplateError as error:
+        raise InputError(f"the text, {error}") from None
+    return Plan(
+        header=recipients.header,
+        template=template,
+        phone_column=order.phone_column,
+        country=order.country,
+        provider=order.provider,
+        capabilities=capabilities,
+        suppressed=suppressed,
+        due_at=handover(order.send_at, capabilities, now=now).due_at,
+        send_at=order.send_at,
+        sender=order.sender,
+    )
+
+
+def check_options(order: Order, capabilities: Capabilities) -> None:
+    """Refuse what the provider cannot express, before anything is planned.
+
+    Raises:
+        UsageError: the provider has no such option.
+    """
+    for option in order.options:
+        if option not in capabilities.options:
+            asked = _ASKED_BY.get(option, option)
+            raise UsageError(f"{order.provider} cannot do {asked}: leave it out, or choose another provider")
 
 
 def _write(
@@ -134,7 +172,7 @@ def _write(
         progress(plan.totals)
 
     waiting = 0
-    for step in _located(plan, recipients):
+    for step in located(plan, recipients):
         if isinstance(step, PlannedBatch):
             batches.append(step)
             waiting += len(step.numbers)
@@ -147,7 +185,7 @@ def _write(
     flush()
 
 
-def _located(plan: Plan, recipients: Recipients) -> Iterator[PlannedBatch | list[ExcludedRow]]:
+def located(plan: Plan, recipients: Recipients) -> Iterator[PlannedBatch | list[ExcludedRow]]:
     """Run the plan; what it finds wrong with a line is told with the name of the file."""
     try:
         yield from plan.steps(recipients)
@@ -157,7 +195,12 @@ def _located(plan: Plan, recipients: Recipients) -> Iterator[PlannedBatch | list
         raise InputError(f"{recipients.name}, {error}") from None
 
 
-def _check_not_empty(totals: PlanTotals, recipients: Recipients) -> None:
+def check_not_empty(totals: PlanTotals, recipients: Recipients) -> None:
+    """Refuse a list of which nobody can be sent to.
+
+    Raises:
+        InputError: there is no message in the plan.
+    """
     if totals.messages == 0:
         raise InputError(
             f"{recipients.name}: none of its {totals.rows} rows can be sent to"

@@ -7,6 +7,7 @@ A provider file has a `Settings` (a ProviderSettings: where it is and what it ta
 import importlib
 import pkgutil
 from types import ModuleType
+from typing import get_type_hints
 
 from dispatcher.config import ProviderSettings
 from dispatcher.errors import SettingsError
@@ -36,6 +37,12 @@ def connect(name: str, settings: ProviderSettings, tokens: Tokens) -> Provider:
         raise SettingsError(f"these are not the settings of {name}")
     provider: Provider = module.connect(settings, tokens)
     return provider
+
+
+def provider_class(name: str) -> type:
+    """Return the class of a provider, which tells its abilities without an account."""
+    found: type = get_type_hints(_module(name).connect)["return"]
+    return found
 
 
 def _module(name: str) -> ModuleType:

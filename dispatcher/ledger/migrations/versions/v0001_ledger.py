@@ -139,6 +139,7 @@ def _tables(*, postgresql: bool) -> list[str]:
             receipts_due_at BIGINT,
             receipts_asked_at BIGINT,
             receipts_until BIGINT,
+            stopped_at BIGINT,
             UNIQUE (campaign_id, number),
             CHECK ((state IN ('claimed', 'submitting')) = (lease_until IS NOT NULL)),
             CHECK (state <> 'submitting' OR attempt > 0)

@@ -1,0 +1,156 @@
+"""Commands about the suppression list: who is never sent to."""
+
+import csv
+import sys
+from pathlib import Path
+
+import click
+
+from dispatcher import providers, reporting, suppression
+from dispatcher.cli.opening import WHO, opened
+from dispatcher.cli.output import console, json_option, print_json, printable, table
+from dispatcher.errors import InputError, UsageError
+from dispatcher.msisdn import e164, mask
+from dispatcher.provider import KnowsOptOuts
+
+
+@click.group(short_help="Keep the suppression list: who is never sent to.")
+def optouts() -> None:
+    """Keep the suppression list. A number on it is never sent to, also if it was put there after planning."""
+
+
+@optouts.command()
+@click.option("--provider", "name", type=click.Choice(providers.names()), help="This one only.")
+@json_option
+def sync(*, name: str | None, as_json: bool) -> None:
+    """Add everyone who opted out at the providers; the workers do it by themselves every ten minutes."""
+    with opened() as runtime:
+        able = [each for each in providers.names() if isinstance(runtime.provider(each), KnowsOptOuts)]
+        if name and name not in able:
+            raise UsageError(f"{name} has no call that lists opt-outs; what it refuses is suppressed when it does")
+        names = [each for each in ([name] if name else able) if not runtime.missing(each)]
+        if not names:
+            raise UsageError("no provider that lists opt-outs is configured; see `dispatcher providers`")
+        done = [suppression.sync(runtime.account(each)) for each in names]
+    if as_json:
+        keys = ("provider", "seen", "added", "left")
+        print_json([{key: getattr(one, key) for key in keys} for one in done])
+    else:
+        for one in done:
+            left = f"; not all: {printable(one.left)}" if one.left else ""
+            click.echo(f"{one.provider}: {one.seen:,} opt-outs, {one.added:,} of them new{left}")
+    if any(one.left for one in done):
+        raise click.exceptions.Exit(1)
+
+
+@optouts.command(name="list")
+@click.option("--full", is_flag=True, help="Show whole numbers.")
+@json_option
+def list_optouts(*, full: bool, as_json: bool) -> None:
+    """List the suppressed numbers, masked unless --full; with --json, one whole entry a line."""
+    with opened() as runtime:
+        entries = runtime.ledger.suppressions.entries()
+        if as_json:
+            for entry in entries:
+                print_json(
+                    {
+                        "number": e164(entry.number),
+                        "reason": entry.reason,
+                        "source": entry.source,
+                        "since": reporting.moment(entry.since),
+                    }
+                )
+            return
+        rows = [
+            (
+                e164(entry.number) if full else mask(entry.number),
+                entry.reason,
+                entry.source,
+                f"{entry.since:%Y-%m-%d}",
+            )
+            for entry in entries
+        ]
+    headings = [("number", False), ("reason", False), ("source", False), ("since", False)]
+    console().print(table(headings, rows), end="")
+    click.echo(f"{len(rows):,} suppressed")
+
+
+@optouts.command()
+@click.argument("numbers", nargs=-1, required=True)
+@click.option("--reason", default="by hand", show_default=True)
+@click.option("--country", help="The country of numbers that do not say theirs.")
+def add(numbers: tuple[str, ...], *, reason: str, country: str | None) -> None:
+    """Suppress NUMBERS."""
+    with opened() as runtime:
+        read = _read(numbers, country or runtime.settings.country, reason)
+        added = runtime.ledger.suppressions.add(read.numbers, source=WHO, now=runtime.clock())
+    click.echo(f"{added:,} suppressed, {len(read.numbers) - added:,} were already")
+
+
+@optouts.command()
+@click.argument("numbers", nargs=-1, required=True)
+@click.option("--country", help="The country of numbers that do not say theirs.")
+def remove(numbers: tuple[str, ...], *, country: str | None) -> None:
+    """Lift the suppression of NUMBERS, for people who asked to be sent to again.
+
+    Where a provider still lists the opt-out, the next sync suppresses the number again: remove it there first.
+    """
+    with opened() as runtime:
+        read = _read(numbers, country or runtime.settings.country, "")
+        removed = runtime.ledger.suppressions.remove(list(read.numbers))
+    click.echo(f"{removed:,} no longer suppressed")
+
+
+def _read(numbers: tuple[str, ...], country: str | None, reason: str) -> suppression.Read:
+    read = suppression.read_numbers(numbers, country=country, reason=reason)
+    if read.refused:
+        told = "; ".join(f"{mask(numbers[line - 1])}: {why}" for line, why in read.refused)
+        raise UsageError(f"nothing was changed: {told}")
+    return read
+
+
+@optouts.command(name="import")
+@click.argument("file", type=click.Path(path_type=Path, allow_dash=True))
+@click.option("--reason", default="imported", show_default=True)
+@click.option("--country", help="The country of numbers that do not say theirs.")
+@json_option
+def import_(file: Path, *, reason: str, country: str | None, as_json: bool) -> None:
+    """Suppress the numbers in FILE, one a line (or first in each line of a CSV); - for standard input.
+
+    All or nothing: if a line cannot be read, it is named and nothing is changed.
+    """
+    try:
+        text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise InputError(f"{file}: not UTF-8: save it as UTF-8 and try again") from None
+    except OSError as error:
+        raise InputError(f"{file} cannot be read: {error.strerror}") from None
+    with opened() as runtime:
+        read = suppression.read_numbers(text.splitlines(), country=country or runtime.settings.country, reason=reason)
+        if read.refused:
+            first = "; ".join(f"line {line}: {why}" for line, why in read.refused[:5])
+            more = f" and {len(read.refused) - 5} more" if len(read.refused) > 5 else ""
+            raise InputError(f"{file}: nothing was changed: {first}{more}")
+        added = runtime.ledger.suppressions.add(read.numbers, source=WHO, now=runtime.clock())
+    if as_json:
+        print_json({"numbers": len(read.numbers), "added": added})
+    else:
+        click.echo(f"{added:,} suppressed, {len(read.numbers) - added:,} were already")
+
+
+@optouts.command()
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write to a file; standard output by default.")
+def export(*, output: Path | None) -> None:
+    """Write the suppression list as CSV: number, reason, source, since. `import` reads it back."""
+    with opened() as runtime:
+        try:
+            out = sys.stdout if output is None else output.open("w", encoding="utf-8", newline="")
+        except OSError as error:
+            raise UsageError(f"{output} cannot be written: {error.strerror}") from None
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(("number", "reason", "source", "since"))
+        for entry in runtime.ledger.suppressions.entries():
+            reason = reporting.harmless(entry.reason)
+            writer.writerow((e164(entry.number), reason, entry.source, reporting.moment(entry.since)))
+        if output is not None:
+            out.close()

@@ -1,0 +1,165 @@
+"""Commands that plan: enqueue, and estimate, which changes nothing."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import click
+
+from dispatcher import reporting
+from dispatcher.cli.accounts import take_lookup, usable
+from dispatcher.cli.opening import WHO, opened
+from dispatcher.cli.orders import Asked, put_together, what_is_sent
+from dispatcher.cli.output import console, duration, json_option, print_json, table
+from dispatcher.ledger import PlanTotals
+from dispatcher.planning import Enqueued, Estimate
+from dispatcher.planning import enqueue as plan_and_enqueue
+from dispatcher.planning import estimate as plan_and_estimate
+from dispatcher.provider import EstimatesPrice, OutgoingBatch, Price
+from dispatcher.runtime import Runtime
+
+
+@click.command(short_help="Plan a list of recipients and enqueue the campaign.")
+@what_is_sent
+@click.option("--name", help="What to call the campaign; the file's name by default.")
+@click.option("--at", "send_at", metavar="TIME", help="Send then, e.g. 2026-12-01T09:00+02:00; at once by default.")
+@click.option(
+    "--key", help="Your name for this order: the same key again gives the first campaign, and plans nothing."
+)
+@click.option("--dry-run", is_flag=True, help="Plan, and say what it comes to; change nothing.")
+@json_option
+def enqueue(
+    *, name: str | None, send_at: str | None, key: str | None, dry_run: bool, as_json: bool, **asked: Any
+) -> None:
+    """Plan the recipients in FILE (CSV with a header; - for standard input) and enqueue the campaign.
+
+    Numbers are brought to one notation, duplicates and invalid ones are left out and kept account of, and the
+    rest is cut into requests of the provider's size. With workers running, sending begins at once; without,
+    the campaign waits in the ledger. Killed half-way, it leaves nothing that sends, and may be run again: give
+    a --key, and it may be run again at any time.
+
+    \b
+    Examples:
+      dispatcher enqueue people.csv --provider winsms --text "Hi {first_name|there}!"
+      dispatcher enqueue people.csv --provider winsms --text-file offer.txt --key offer-12
+      dispatcher enqueue people.csv --provider bsg --text "Hello" --at 2026-12-01T09:00+02:00
+      cat people.csv | dispatcher enqueue - --provider winsms --text "Hello" --dry-run
+    """
+    given = Asked(**asked)
+    with opened() as runtime:
+        order, source = put_together(runtime, given, name=name, send_at=send_at, key=key, dry_run=dry_run)
+        with _progress() as tick:
+            done = plan_and_enqueue(
+                runtime.ledger,
+                order,
+                source,
+                capabilities=runtime.provider(given.provider).capabilities,
+                who=WHO,
+                clock=runtime.clock,
+                dry_run=dry_run,
+                progress=tick,
+            )
+        if as_json:
+            campaign = None if done.campaign is None else done.campaign.public_id
+            print_json({"campaign": campaign, **_totals(done.totals), "again": done.again})
+        else:
+            _show_enqueued(done, given.provider)
+        missing = runtime.missing(given.provider)
+        if missing and not dry_run:
+            click.echo(f"note: {given.provider} is not set up here: the workers need {', '.join(missing)}", err=True)
+
+
+def _totals(totals: PlanTotals) -> dict[str, int]:
+    return {
+        "rows": totals.rows,
+        "messages": totals.messages,
+        "duplicates": totals.duplicates,
+        "invalid": totals.invalid,
+        "suppressed": totals.suppressed,
+        "batches": totals.batches,
+        "segments": totals.segments,
+    }
+
+
+def _show_enqueued(done: Enqueued, provider: str) -> None:
+    if done.campaign is None:
+        click.echo("dry run: nothing was changed")
+    else:
+        again = " (enqueued before with this key; nothing was planned)" if done.again else ""
+        click.echo(f"campaign {done.campaign.public_id}{again}")
+    _show_totals(done.totals, provider)
+    if done.campaign is not None:
+        click.echo(f"watch it: dispatcher status {done.campaign.public_id} --watch")
+
+
+def _show_totals(totals: PlanTotals, provider: str) -> None:
+    shown = table([("", False), ("", True)], _totals(totals).items())
+    shown.show_header = False
+    console().print(shown, end="")
+    if totals.batches:
+        click.echo(f"one request to {provider} carries {totals.messages / totals.batches:,.0f} messages on average")
+
+
+@contextlib.contextmanager
+def _progress() -> Iterator[Any]:
+    """Show the rows planned so far, on a terminal."""
+    err = console(err=True)
+    if not err.is_terminal:
+        yield lambda _: None
+        return
+    with err.status("planning…") as shown:
+
+        def tick(totals: PlanTotals) -> None:
+            shown.update(f"planning… {totals.rows:,} rows, {totals.messages:,} messages")
+
+        yield tick
+
+
+@click.command(short_help="Say what a campaign would come to, cost and take; change nothing.")
+@what_is_sent
+@json_option
+def estimate(*, as_json: bool, **asked: Any) -> None:
+    """Say what a campaign to FILE would come to: messages, segments, price, and the time at the provider's limits.
+
+    The price is the provider's own, where it tells one; nothing is sent and nothing is changed.
+    """
+    given = Asked(**asked)
+    with opened() as runtime:
+        order, source = put_together(runtime, given, dry_run=True)
+        provider = runtime.provider(given.provider)
+        prices = isinstance(provider, EstimatesPrice) and not runtime.missing(given.provider)
+        found = plan_and_estimate(
+            order,
+            source,
+            capabilities=provider.capabilities,
+            limits=runtime.limits(given.provider),
+            suppressed=runtime.ledger.suppressions.among,
+            now=runtime.clock(),
+            ask_price=_asking(runtime, given.provider) if prices else None,
+        )
+    if as_json:
+        price = None if found.price is None else reporting.amount(found.price)
+        print_json({**_totals(found.totals), "price": price, "currency": found.currency, "seconds": found.seconds})
+        return
+    _show_totals(found.totals, given.provider)
+    _show_estimate(found, given.provider)
+
+
+def _asking(runtime: Runtime, name: str) -> Any:
+    provider: Any = usable(runtime, name, lookup=False)
+
+    def ask(batch: OutgoingBatch) -> Price:
+        take_lookup(runtime, name)
+        told: Price = provider.price(batch)
+        return told
+
+    return ask
+
+
+def _show_estimate(found: Estimate, provider: str) -> None:
+    if found.price is not None:
+        click.echo(f"price: {found.price:f} {found.currency or ''}".rstrip())
+    else:
+        click.echo(f"price: {provider} does not tell it before sending")
+    took = "at once: no limit is set" if found.seconds is None else f"about {duration(found.seconds)}"
+    click.echo(f"time to send at the limits that are set: {took}")

@@ -1,0 +1,88 @@
+"""Estimates a campaign before it is enqueued: what it comes to, what it costs, how long it takes."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import BinaryIO
+
+from dispatcher.ledger import PlannedBatch, PlanTotals
+from dispatcher.planning.enqueue import Order, check_not_empty, check_options, located, make_plan
+from dispatcher.planning.recipients import open_recipients
+from dispatcher.provider import Capabilities, OutgoingBatch, Price
+from dispatcher.rendering import render_batch
+from dispatcher.throughput import Limits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """What a campaign would come to. `price` is None where the provider does not tell it; `seconds` where unlimited."""
+
+    totals: PlanTotals
+    price: Decimal | None
+    currency: str | None
+    seconds: float | None
+
+
+def estimate(
+    order: Order,
+    source: Path | BinaryIO,
+    *,
+    capabilities: Capabilities,
+    limits: Limits,
+    suppressed: Callable[[Sequence[int]], set[int]],
+    now: datetime,
+    ask_price: Callable[[OutgoingBatch], Price] | None = None,
+) -> Estimate:
+    """Plan without changing anything, asking the price of each batch where the provider tells it.
+
+    Raises:
+        InputError: as for enqueueing.
+        ProviderError: the price could not be had.
+    """
+    price: Decimal | None = None if ask_price is None else Decimal(0)
+    currency: str | None = None
+    check_options(order, capabilities)
+    with open_recipients(source) as recipients:
+        plan = make_plan(order, recipients, capabilities=capabilities, suppressed=suppressed, now=now)
+        number = 0
+        for step in located(plan, recipients):
+            if not isinstance(step, PlannedBatch) or ask_price is None:
+                continue
+            number += 1
+            told = ask_price(_outgoing(order, step, number))
+            currency = told.currency or currency
+            price = None if price is None or told.amount is None else price + told.amount
+        check_not_empty(plan.totals, recipients)
+    totals = plan.totals
+    return Estimate(totals=totals, price=price, currency=currency, seconds=seconds_to_send(totals, limits))
+
+
+def seconds_to_send(totals: PlanTotals, limits: Limits) -> float | None:
+    """Return how long the requests and segments take at the limits; None where there are none."""
+    times = [
+        amount / limit
+        for amount, limit in (
+            (totals.batches, limits.requests_per_second),
+            (totals.segments, limits.segments_per_second),
+        )
+        if limit
+    ]
+    return math.ceil(max(times)) if times else None
+
+
+def _outgoing(order: Order, batch: PlannedBatch, number: int) -> OutgoingBatch:
+    return render_batch(
+        campaign=order.public_id,
+        number=number,
+        template=order.text,
+        fields=batch.fields,
+        positions=range(len(batch.numbers)),
+        numbers=batch.numbers,
+        rows=batch.rows,
+        segments=batch.segments,
+        sender=order.sender,
+        options=order.options,
+    )

@@ -1,0 +1,49 @@
+"""Renders a batch's numbers and stored fields into what one provider request carries."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from dispatcher.message import reference
+from dispatcher.provider import OutgoingBatch
+from dispatcher.template import compile_template, unpack_fields
+
+
+def render_batch(
+    *,
+    campaign: str,
+    number: int,
+    template: str,
+    fields: bytes | None,
+    positions: Sequence[int],
+    numbers: Sequence[int],
+    rows: Sequence[int],
+    segments: Sequence[int],
+    sender: str | None = None,
+    scheduled_for: datetime | None = None,
+    options: Mapping[str, str] | None = None,
+) -> OutgoingBatch:
+    """Return batch `number` of a campaign as it goes out. `positions` are those of `numbers` among the stored fields.
+
+    Every reference in it is the same each time that it is rendered.
+    """
+    compiled = compile_template(template)
+    texts: list[str] | None = None
+    text: str | None = None
+    if fields is None:
+        [text] = compiled.render({}, 1)
+    else:
+        chosen = {
+            name: [column[position] for position in positions] for name, column in unpack_fields(fields).items()
+        }
+        texts = compiled.render(chosen, len(positions))
+    return OutgoingBatch(
+        reference=reference(campaign, -number),  # rows begin at 1: a batch never shares a message's reference
+        numbers=numbers,
+        references=[reference(campaign, row) for row in rows],
+        segments=segments,
+        text=text,
+        texts=texts,
+        sender=sender,
+        scheduled_for=scheduled_for,
+        options=options or {},
+    )

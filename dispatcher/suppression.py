@@ -1,0 +1,68 @@
+"""Keeps the suppression list: who opted out at a provider is never sent to again, by any provider."""
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from dispatcher.account import Account
+from dispatcher.errors import ProviderError, Throttled
+from dispatcher.msisdn import normalise_column
+from dispatcher.provider import KnowsOptOuts
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Synced:
+    """What one sync brought. `left` tells why it ended before the provider's list did."""
+
+    provider: str
+    seen: int = 0
+    added: int = 0
+    left: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Read:
+    """Numbers read from lines, and what could not be read: (line, reason)."""
+
+    numbers: dict[int, str]
+    refused: list[tuple[int, str]]
+
+
+def sync(account: Account, *, max_wait: float = 5.0) -> Synced:
+    """Add everyone who opted out at the provider. Nobody is ever taken off the list by this."""
+    a = account
+    if not isinstance(a.provider, KnowsOptOuts):
+        return Synced(provider=a.name, left="it does not tell who has opted out")
+    seen = added = 0
+    page: str | None = None
+    while True:
+        if not a.wait_to_look_up(max_wait=max_wait):
+            return Synced(provider=a.name, seen=seen, added=added, left="throughput: sending goes first")
+        try:
+            found = a.provider.opt_outs(page)
+        except ProviderError as error:
+            if isinstance(error, Throttled):
+                a.throttled(error.retry_after)
+            log.warning("optouts.failed provider=%s why=%s", a.name, error)
+            return Synced(provider=a.name, seen=seen, added=added, left=str(error))
+        reasons = {opt_out.number: f"{a.name}: {opt_out.reason}" for opt_out in found.opt_outs}
+        seen += len(found.opt_outs)
+        added += a.ledger.suppressions.add(reasons, source=a.name, now=a.clock())
+        page = found.next_page
+        if page is None:
+            return Synced(provider=a.name, seen=seen, added=added)
+
+
+def read_numbers(lines: Iterable[str], *, country: str | None, reason: str) -> Read:
+    """Read one number a line (the first cell of a CSV line will do); a header and blank lines are passed over."""
+    cells = [line.split(",")[0].strip().strip('"') for line in lines]
+    numbers: dict[int, str] = {}
+    refused: list[tuple[int, str]] = []
+    for line, (cell, number) in enumerate(zip(cells, normalise_column(cells, country), strict=True), 1):
+        if isinstance(number, int):
+            numbers[number] = reason
+        elif cell and not (line == 1 and not any(map(str.isdigit, cell))):
+            refused.append((line, number))
+    return Read(numbers=numbers, refused=refused)
