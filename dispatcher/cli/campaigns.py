@@ -34,9 +34,14 @@ def status(campaign: str, *, watch: bool, as_json: bool) -> None:
 
 
 @click.command(name="list", short_help="List the campaigns, the newest first.")
+@click.option("--watch", is_flag=True, help="Show those under way, all at once, until they have ended.")
 @json_option
-def list_campaigns(*, as_json: bool) -> None:
+def list_campaigns(*, watch: bool, as_json: bool) -> None:
     """List the campaigns, the newest first."""
+    if watch:
+        with opened() as runtime:
+            watching.watch_all(runtime)
+        return
     with opened() as runtime:
         found = [reporting.summary(campaign) for campaign in runtime.ledger.campaigns.latest()]
     if as_json:

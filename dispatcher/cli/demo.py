@@ -9,13 +9,14 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import click
 
-from dispatcher import stack
+from dispatcher import providers, stack
 from dispatcher.cli.output import console, table
 from dispatcher.errors import DispatcherError
 from dispatcher.planning.sample import COUNTRY, write_sample
@@ -24,40 +25,52 @@ from dispatcher.transport import Transport
 _TEXT = "Hi {first_name}, your {town} order of {amount} is ready. Show {code} at the desk. Reply STOP to opt out."
 _READY_SECONDS = 30.0
 _SETTINGS = {
-    # A thousand segments a second lets the throughput be seen at work; receipts are asked for every second.
+    "DISPATCHER_POLL_EVERY": "1",
+    # Each provider at a throughput of its own, low enough to be seen at work.
     "DISPATCHER_WINSMS__REQUESTS_PER_SECOND": "10",
     "DISPATCHER_WINSMS__SEGMENTS_PER_SECOND": "1000",
-    "DISPATCHER_POLL_EVERY": "1",
+    "DISPATCHER_BSG__REQUESTS_PER_SECOND": "5",
+    "DISPATCHER_BSG__SEGMENTS_PER_SECOND": "2000",
+    "DISPATCHER_SAKARI__REQUESTS_PER_SECOND": "20",
+    "DISPATCHER_SAKARI__SEGMENTS_PER_SECOND": "500",
+    "DISPATCHER_NETSAPIENS__REQUESTS_PER_SECOND": "100",
 }
+_SHARE = {"netsapiens": 0.08, "sakari": 0.3}
+"""How much of the list goes to a provider that takes few messages a request; all of it to the others."""
 
 
 @click.command(short_help="Send sample campaigns through the sandbox.")
 @click.option("--rows", type=click.IntRange(100, 40_000), default=5_000, show_default=True, help="Rows in the list.")
+@click.option("--provider", "chosen", type=click.Choice(providers.names()), help="This one only; all by default.")
 @click.option("--keep", is_flag=True, help="Keep the data folder, to look around in it.")
-def demo(*, rows: int, keep: bool) -> None:
-    """Send a sample campaign through the sandbox and account for every row; nobody is texted.
+def demo(*, rows: int, chosen: str | None, keep: bool) -> None:
+    """Send a sample campaign through each provider's sandbox and account for every row; nobody is texted.
 
-    The demo starts the embedded stack in a new folder, makes an untidy list of fictional numbers, enqueues it
-    with the same commands that you would use, watches it to its end, and checks the report against the list and
-    against the sandbox's own record.
+    The demo starts the embedded stack in a new folder, makes untidy lists of fictional numbers, enqueues them with
+    the same commands that you would use, watches all campaigns at once to their end, and checks each report
+    against its list and against the sandbox's own record.
     """
     # Ended from outside, it takes its stack down too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    names = [chosen] if chosen else list(providers.names())
     with _folder(keep=keep) as folder:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("DISPATCHER_")}
         environment |= {**_SETTINGS, "DISPATCHER_HOME": str(folder / "home")}
-        sample = write_sample(folder / "people.csv", rows=rows)
-        click.echo(
-            f"a list of {sample.rows:,} rows, {sample.duplicates} of them duplicates, {sample.invalid} invalid"
-        )
         with _stack(folder, environment) as sandbox_url:
-            command = ["enqueue", str(folder / "people.csv"), "--provider", "winsms", "--country", COUNTRY]
-            planned = _json(folder, environment, *command, "--name", "demo", "--text", _TEXT)
-            _run(folder, environment, "status", planned["campaign"], "--watch")
-            _run(folder, environment, "report", planned["campaign"], "-o", str(folder / "report.csv"))
-            right = _account(folder / "report.csv", rows=rows, record=_record(sandbox_url))
+            campaigns = {}
+            for name in names:
+                many = int(rows * _SHARE.get(name, 1))
+                write_sample(folder / f"{name}.csv", rows=many, seed=many)
+                command = ["enqueue", f"{name}.csv", "--provider", name, "--country", COUNTRY]
+                planned = _json(folder, environment, *command, "--text", _TEXT)
+                campaigns[name] = (planned["campaign"], many)
+            _run(folder, environment, "list", "--watch")
+            for name, (campaign, _) in campaigns.items():
+                _run(folder, environment, "report", campaign, "-o", f"{name}-report.csv")
+            wanted = {name: many for name, (_, many) in campaigns.items()}
+            right = _account(folder, wanted, record=_record(sandbox_url))
         if keep:
-            click.echo(f"kept: export DISPATCHER_HOME={folder / 'home'}; the report is {folder / 'report.csv'}")
+            click.echo(f"kept: the lists and reports are in {folder}; export DISPATCHER_HOME={folder / 'home'}")
     if not right:
         raise DispatcherError("the rows do not add up: this is a fault of the dispatcher")
 
@@ -93,7 +106,7 @@ def _stack(folder: Path, environment: Mapping[str, str]) -> Iterator[str]:
                 raise DispatcherError(f"the stack did not come up: {log.read_text(encoding='utf-8').strip()}")
             time.sleep(0.05)
         settings = json.loads((folder / "home" / "up.json").read_text(encoding="utf-8"))["settings"]
-        yield settings["winsms"]["base_url"].removesuffix("/api/rest/v1")
+        yield "{0.scheme}://{0.netloc}".format(urlsplit(settings["winsms"]["base_url"]))
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
@@ -121,34 +134,37 @@ def _json(folder: Path, environment: Mapping[str, str], *command: str) -> dict[s
     if done.returncode:
         raise DispatcherError(f"`dispatcher {command[0]}` ended with exit code {done.returncode}")
     found: dict[str, Any] = json.loads(done.stdout)
-    click.echo(", ".join(f"{key} {value}" for key, value in found.items() if key != "again"))
+    console().print(", ".join(f"{key} {value}" for key, value in found.items() if key != "again"), markup=False)
     return found
 
 
 def _show(folder: Path, command: tuple[str, ...]) -> None:
     words = [word.replace(f"{folder}/", "") for word in command]
-    click.echo("\n$ dispatcher " + " ".join(f'"{word}"' if " " in word else word for word in words))
+    line = " ".join(f'"{word}"' if " " in word else word for word in words)
+    console().print(f"\n$ dispatcher {line}", markup=False)
 
 
 def _record(sandbox_url: str) -> dict[str, Any]:
     transport = Transport(base_url=sandbox_url, timeout=10, headers={})
-    found: dict[str, dict[str, Any]] = transport.look_up("GET", "/sandbox/summary").json(dict[str, dict[str, Any]])
-    return found["winsms"]
+    found: dict[str, Any] = transport.look_up("GET", "/sandbox/summary").json(dict[str, dict[str, Any]])
+    return found
 
 
-def _account(report: Path, *, rows: int, record: Mapping[str, Any]) -> bool:
+def _account(folder: Path, wanted: Mapping[str, int], *, record: Mapping[str, Any]) -> bool:
     """Print where every input row ended; return whether all of them are there, once, and nobody was texted twice."""
-    with report.open(encoding="utf-8") as lines:
-        next(lines)
-        fates = Counter(line.split(",", 3)[2] for line in lines)
-    total = sum(fates.values())
-    shown = table([("every row", False), ("", True)], sorted(fates.items()))
-    shown.add_section()
-    shown.add_row("rows in the report", f"{total:,}")
-    shown.add_row("rows in the list", f"{rows:,}")
-    console().print("\n", shown, sep="", end="")
-    click.echo(
-        f"\nthe sandbox accepted {record['accepted']:,} messages in {record['send_requests']} requests,"
-        f" at most {record['peak_requests']} a second; texted twice: {record['duplicates']}"
-    )
-    return total == rows and record["duplicates"] == 0
+    fates: dict[str, Counter[str]] = {}
+    for name in wanted:
+        with (folder / f"{name}-report.csv").open(encoding="utf-8") as lines:
+            next(lines)
+            fates[name] = Counter(line.split(",", 3)[2] for line in lines)
+    states = sorted(set().union(*fates.values()))
+    rows: list[Sequence[object]] = [(state, *(counted[state] for counted in fates.values())) for state in states]
+    rows.append(("rows in the report", *(sum(counted.values()) for counted in fates.values())))
+    rows.append(("rows in the list", *wanted.values()))
+    told = (("messages accepted", "accepted"), ("requests", "send_requests"), ("most in a second", "peak_requests"))
+    rows += [
+        (label, *(record[name][key] for name in wanted)) for label, key in (*told, ("texted twice", "duplicates"))
+    ]
+    click.echo("")
+    console().print(table([("every row", False), *((name, True) for name in wanted)], rows), end="")
+    return all(sum(fates[name].values()) == many and record[name]["duplicates"] == 0 for name, many in wanted.items())

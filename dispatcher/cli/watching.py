@@ -1,5 +1,6 @@
 """Shows a campaign: once as a table, or over and over until it has ended, with a bar, a rate and an estimate."""
 
+import contextlib
 import time
 from collections import deque
 from typing import Any
@@ -43,6 +44,53 @@ def watch(runtime: Runtime, name: str, *, as_json: bool) -> None:
             if _ended(status):
                 return
             time.sleep(_EVERY)
+
+
+def watch_all(runtime: Runtime) -> None:
+    """Show all campaigns that have not ended, until they have: live on a terminal, lines now and then in a log."""
+    out = console()
+    names = [one.public_id for one in runtime.ledger.campaigns.latest() if one.state not in FINAL_CAMPAIGN_STATES]
+    names.reverse()
+    rates: dict[str, deque[tuple[float, int, int]]] = {name: deque() for name in names}
+    if not names:
+        click.echo("no campaign is under way")
+        return
+    told: dict[str, str] = {}
+    told_at = 0.0
+    with Live(console=out, refresh_per_second=4) if out.is_terminal else contextlib.nullcontext() as live:
+        while True:
+            found = [_status(runtime, name) for name in names]
+            ended = all(_ended(status) for status in found)
+            if live is not None:
+                live.update(_overview(found, rates))
+            elif ended or time.monotonic() - told_at >= _LOG_EVERY:
+                for status in found:
+                    line = f"{status['provider']:<10} {_line(status, rates[status['campaign']])}"
+                    if told.get(status["campaign"]) != line:
+                        click.echo(line)
+                        told[status["campaign"]] = line
+                told_at = time.monotonic()
+            if ended:
+                return
+            time.sleep(_EVERY)
+
+
+def _overview(found: list[dict[str, Any]], rates: dict[str, deque[tuple[float, int, int]]]) -> RenderableType:
+    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for heading, justify in (("campaign", "left"), ("provider", "left"), ("state", "left")):
+        grid.add_column(heading, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+    grid.add_column("sent", no_wrap=True)
+    grid.add_column("final", justify="right", no_wrap=True)
+    grid.add_column("of", justify="right", no_wrap=True)
+    grid.add_column("rate", justify="right", no_wrap=True)
+    for status in found:
+        total, sent, ended = _counts(status)
+        rate, _ = _rate(status, rates[status["campaign"]])
+        bar = ProgressBar(total=max(total, 1), completed=sent if total else 1, width=14)
+        facts = (status["campaign"], status["provider"], status["state"])
+        final = f"{100 * ended // total if total else 100} %"
+        grid.add_row(*facts, bar, final, f"{total:,}", f"{rate:,.0f}/s" if sent < total else "")
+    return grid
 
 
 def _log(runtime: Runtime, name: str, rates: deque[tuple[float, int, int]], *, as_json: bool) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from dispatcher.sandbox import Sandbox, Settings, base_urls
+from dispatcher.sandbox import Sandbox, Settings, client_settings
 
 COMMAND = Path(sys.executable).parent / "dispatcher"
 _PATIENCE = 60.0
@@ -57,7 +57,13 @@ class Home:
     def run(self, *args: str, stdin: str | None = None, code: int | None = 0) -> subprocess.CompletedProcess[str]:
         """Run the command to its end."""
         done = subprocess.run(
-            [COMMAND, *args], env=self.environment, capture_output=True, text=True, input=stdin, timeout=60, check=False
+            [COMMAND, *args],
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            input=stdin,
+            timeout=60,
+            check=False,
         )
         assert code is None or done.returncode == code, done.stdout + done.stderr
         assert "Traceback" not in done.stderr
@@ -144,6 +150,10 @@ def home(tmp_path: Path) -> Iterator[Home]:
     (tmp_path / "home").mkdir(mode=0o700)
     with Sandbox(settings=Settings(delivery_seconds=0.3, failing_share=0)) as sandbox:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("DISPATCHER_")}
+        for provider, settings in client_settings(sandbox.url).items():
+            prefix = f"DISPATCHER_{provider.upper()}__"
+            environment |= {prefix + key.upper(): value for key, value in settings.items()}
+            environment |= {prefix + "TIMEOUT": "4", prefix + "REQUESTS_PER_SECOND": "50"}
         made = Home(
             folder=tmp_path,
             sandbox=sandbox,
@@ -152,10 +162,6 @@ def home(tmp_path: Path) -> Iterator[Home]:
                 "DISPATCHER_HOME": str(tmp_path / "home"),
                 "DISPATCHER_POLL_EVERY": "0.5",
                 "DISPATCHER_LEASE_MARGIN": "2",
-                "DISPATCHER_WINSMS__API_KEY": "sandbox",
-                "DISPATCHER_WINSMS__BASE_URL": base_urls(sandbox.url)["winsms"],
-                "DISPATCHER_WINSMS__TIMEOUT": "4",
-                "DISPATCHER_WINSMS__REQUESTS_PER_SECOND": "50",
             },
         )
         yield made

@@ -21,7 +21,9 @@ def test_a_whole_campaign_is_accounted_for_row_by_row(home: Home) -> None:
     people = home.people(2500)
     with people.open("a") as out:
         out.write("+12015550100,Again\nnonsense,Nobody\n+12025550198,Refused\n")
-    found = home.json("enqueue", str(people), "--provider", "winsms", "--text", "Hi {first_name} €", "--name", "whole")
+    found = home.json(
+        "enqueue", str(people), "--provider", "winsms", "--text", "Hi {first_name} €", "--name", "whole"
+    )
     assert {key: found[key] for key in ("rows", "messages", "duplicates", "invalid", "suppressed")} == {
         "rows": 2503,
         "messages": 2501,
@@ -269,5 +271,7 @@ def test_without_a_stack_the_campaign_waits_in_the_ledger(home: Home) -> None:
 
 
 def test_python_m_is_the_command() -> None:
-    done = subprocess.run([sys.executable, "-m", "dispatcher", "--version"], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "dispatcher", "--version"], capture_output=True, text=True, check=True
+    )
     assert done.stdout.startswith("dispatcher, version")
