@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
+from enum import StrEnum
 from typing import Any, Protocol, runtime_checkable
 
 from dispatcher.message import MessageState
@@ -32,6 +33,7 @@ class Capabilities:
     receipts_by_batch: bool = False  # asked for one batch at a time, by its provider reference
     options: frozenset[str] = frozenset()  # campaign options that it can express, see OutgoingBatch.options
     currency: str | None = None  # of its costs, where it does not say with each; None: its own credits
+    lookup_grace: timedelta | None = None  # how long after an attempt "not found" is no news; None: always
     receipt_window: timedelta = timedelta(hours=72)  # after which a receipt is no longer waited for
     requests_per_second: float | None = None  # defaults, where the settings say nothing
     segments_per_second: float | None = None
@@ -135,6 +137,37 @@ class ReceiptPage:
 
     receipts: Sequence[Receipt]
     next_page: str | None = None
+
+
+class Verdict(StrEnum):
+    """What a look-up of a lost batch came to."""
+
+    FOUND = "found"  # the provider has it, or some of it
+    ABSENT = "absent"  # the provider does not know of it, so far
+    UNCLEAR = "unclear"  # what was seen proves nothing yet
+    NEVER = "never"  # this provider cannot tell, now or later
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LookUp:
+    """What was found of a batch whose answer was lost. `evidence` is for the audit trail: words, ids and counts."""
+
+    verdict: Verdict
+    evidence: str
+    answers: Answers | None = None  # with FOUND: one a message; those not (yet) seen are `missing`
+
+
+@runtime_checkable
+class FindsLost(Protocol):
+    """Ability: finds out what became of a submission whose answer was lost."""
+
+    def find(self, lost: OutgoingBatch, attempted_at: datetime, wait: Callable[[], None], /) -> LookUp:
+        """Look for the messages of `lost`; call `wait` before each request, for its throughput.
+
+        Raises:
+            ProviderError: the provider cannot be asked at this moment.
+        """
+        ...
 
 
 @runtime_checkable

@@ -1,14 +1,21 @@
-"""Settles what dead workers left behind, and moves campaigns on: the pump runs it again and again."""
+"""Settles what dead workers and lost answers left behind, and moves campaigns on."""
 
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from dispatcher.account import Account
 from dispatcher.campaign import CampaignState
-from dispatcher.ledger import Ledger
+from dispatcher.errors import ProviderError, Throttled, Unreachable
+from dispatcher.ledger import BatchContent, Doubt, Ledger
+from dispatcher.provider import FindsLost, LookUp, OutgoingBatch, Verdict
+from dispatcher.rendering import render_batch
 
 log = logging.getLogger(__name__)
+
+_FIRST_LOOK = timedelta(seconds=5)
+_LONGEST_PAUSE = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,3 +44,103 @@ def sweep(ledger: Ledger, *, receipt_windows: Mapping[str, timedelta], who: str,
     for campaign, state in moved:
         log.info("campaign.%s campaign=%s", state.value, campaign)
     return Swept(expired=expired, cancelled=cancelled, closed=closed, drafts=drafts, moved=tuple(moved))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reconciled:
+    """What looking up lost batches came to, in batches. `left` tells why it ended early."""
+
+    adopted: int = 0
+    freed: int = 0
+    open: int = 0
+    left: str | None = None
+
+
+def reconcile(account: Account, *, max_wait: float = 2.0) -> Reconciled:
+    """Look up what is unknown by the means that the provider gives, and settle what that proves.
+
+    What cannot be proven stays unknown: it is never sent again by hope.
+    """
+    a = account
+    adopted = freed = still = 0
+    for doubt in a.ledger.doubts.due(a.name, now=a.clock()):
+        try:
+            found = _look_up(a, doubt, max_wait=max_wait)
+        except ProviderError as error:
+            if isinstance(error, Throttled):
+                a.throttled(error.retry_after)
+            log.warning("lookup.failed provider=%s batch=%s/%d why=%s", a.name, doubt.campaign, doubt.number, error)
+            return Reconciled(adopted=adopted, freed=freed, open=still, left=str(error))
+        settled = _conclude(a, doubt, found)
+        adopted += settled == "adopted"
+        freed += settled == "freed"
+        still += settled == "open"
+        log.warning(
+            "lookup.%s provider=%s batch=%s/%d evidence=%s",
+            settled,
+            a.name,
+            doubt.campaign,
+            doubt.number,
+            found.evidence,
+        )
+    return Reconciled(adopted=adopted, freed=freed, open=still)
+
+
+def _look_up(a: Account, doubt: Doubt, *, max_wait: float) -> LookUp:
+    if not isinstance(a.provider, FindsLost):
+        return LookUp(verdict=Verdict.NEVER, evidence=f"{a.name} has no means to find a lost batch")
+
+    def wait() -> None:
+        if not a.wait_to_look_up(max_wait=max_wait):
+            raise Unreachable("no throughput for look-ups at this moment")
+
+    content = a.ledger.doubts.content(doubt)
+    if not content.positions:
+        return LookUp(verdict=Verdict.NEVER, evidence="nothing of it is unknown any more")
+    return a.provider.find(_as_sent(doubt, content), doubt.attempted_at, wait)
+
+
+def _conclude(a: Account, doubt: Doubt, found: LookUp) -> str:
+    """Write down what a look-up proves; return adopted, freed or open."""
+    now = a.clock()
+    can = a.provider.capabilities
+    match found.verdict:
+        case Verdict.FOUND if found.answers is not None:
+            content = a.ledger.doubts.content(doubt)
+            a.ledger.doubts.adopt(
+                doubt,
+                content,
+                found.answers,
+                evidence=found.evidence,
+                who=a.who,
+                now=now,
+                receipt_window=can.receipt_window,
+            )
+            return "adopted"
+        case Verdict.NEVER:
+            a.ledger.doubts.postpone(doubt, until=None, evidence=found.evidence, who=a.who, now=now)
+            return "open"
+        case Verdict.ABSENT if can.lookup_grace is not None and now - doubt.attempted_at >= can.lookup_grace:
+            if doubt.whole and a.ledger.doubts.free(doubt, evidence=found.evidence, who=a.who, now=now):
+                return "freed"
+    again = now + min(max(_FIRST_LOOK, (now - doubt.attempted_at) / 4), _LONGEST_PAUSE)
+    if found.verdict is Verdict.ABSENT and can.lookup_grace is not None:
+        again = max(now + _FIRST_LOOK, min(again, doubt.attempted_at + can.lookup_grace))
+    a.ledger.doubts.postpone(doubt, until=again, evidence=found.evidence, who=a.who, now=now)
+    return "open"
+
+
+def _as_sent(doubt: Doubt, content: BatchContent) -> OutgoingBatch:
+    return render_batch(
+        campaign=doubt.campaign,
+        number=doubt.number,
+        template=content.template,
+        fields=content.fields,
+        positions=content.positions,
+        numbers=content.numbers,
+        rows=content.rows,
+        segments=content.segments,
+        sender=content.sender,
+        scheduled_for=doubt.scheduled_for,
+        options=content.options,
+    )

@@ -119,7 +119,7 @@ def submit_next(account: Account) -> Step:
     # The lease runs from the commit; the request must be over, or never begin, before it ends.
     deadline = a.monotonic() + a.timeout + MAX_WAIT
     lease = timedelta(seconds=a.timeout + MAX_WAIT + a.lease_margin)
-    if not a.ledger.batches.begin_attempt(claim, now=a.clock(), lease=lease):
+    if not a.ledger.batches.begin_attempt(claim, now=a.clock(), lease=lease, scheduled_for=way.scheduled_for):
         a.ledger.batches.hand_back(claim, now=a.clock(), why="not attempted: paused, cancelled, or lease ended")
         return Step(outcome="withdrawn", go_on=True)
     try:

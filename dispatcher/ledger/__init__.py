@@ -6,6 +6,7 @@ from dispatcher.errors import DispatcherError
 from dispatcher.ledger.batches import Batches
 from dispatcher.ledger.campaigns import Campaigns
 from dispatcher.ledger.database import Database
+from dispatcher.ledger.doubts import Doubts
 from dispatcher.ledger.leases import Leases
 from dispatcher.ledger.plans import Plans
 from dispatcher.ledger.receipts import Receipts
@@ -16,6 +17,7 @@ from dispatcher.ledger.rows import (
     Campaign,
     Claim,
     Counts,
+    Doubt,
     Event,
     ExcludedRow,
     Exclusion,
@@ -36,6 +38,7 @@ __all__ = [
     "Campaign",
     "Claim",
     "Counts",
+    "Doubt",
     "Event",
     "ExcludedRow",
     "Exclusion",
@@ -59,6 +62,7 @@ class Ledger:
     campaigns: Campaigns
     plans: Plans
     batches: Batches
+    doubts: Doubts
     receipts: Receipts
     suppressions: Suppressions
     leases: Leases
@@ -92,6 +96,7 @@ def open_ledger(url: str, *, pool_size: int = 8) -> Ledger:
         campaigns=Campaigns(database),
         plans=Plans(database),
         batches=Batches(database),
+        doubts=Doubts(database),
         receipts=Receipts(database),
         suppressions=Suppressions(database),
         leases=Leases(database),

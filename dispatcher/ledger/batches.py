@@ -78,33 +78,15 @@ class Batches:
 
     def content(self, claim: Claim) -> BatchContent:
         """Return what a claimed batch is to say, to those of its messages that are still queued."""
-        first = claim.batch_id * MESSAGES_PER_BATCH
         with self._database.read() as tx:
-            campaign = tx.rows(
-                "SELECT template, personalised, sender, options FROM campaign WHERE id = :id",
-                id=claim.campaign_id,
-            )[0]
-            payload = tx.first("SELECT fields FROM payload WHERE batch_id = :id", id=claim.batch_id)
-            messages = tx.rows(
-                'SELECT id, msisdn, "row" AS line, segments FROM message'
-                " WHERE id >= :first AND id < :end AND state = 'queued' ORDER BY id",
-                first=first,
-                end=first + MESSAGES_PER_BATCH,
-            )
-        return BatchContent(
-            positions=[row.id - first for row in messages],
-            numbers=[row.msisdn for row in messages],
-            rows=[row.line for row in messages],
-            segments=[row.segments for row in messages],
-            fields=None if payload is None else bytes(payload.fields),
-            template=campaign.template,
-            personalised=bool(campaign.personalised),
-            sender=campaign.sender,
-            options=json.loads(campaign.options),
-        )
+            return read_content(tx, claim.batch_id, claim.campaign_id, MessageState.QUEUED)
 
-    def begin_attempt(self, claim: Claim, *, now: datetime, lease: timedelta) -> bool:
+    def begin_attempt(
+        self, claim: Claim, *, now: datetime, lease: timedelta, scheduled_for: datetime | None = None
+    ) -> bool:
         """Record that the request is about to be made; only after this may it be.
+
+        `scheduled_for` is when the provider is asked to send, where it keeps the time.
 
         False, with nothing changed, where the claim no longer gives the right to: the campaign was paused or
         cancelled, the lease has ended or is another's, or a recipient was suppressed since the claim.
@@ -126,9 +108,11 @@ class Batches:
             if opted_out is not None:
                 return False
             taken = tx.run(
-                "UPDATE batch SET state = 'submitting', lease_until = :until WHERE id = :id AND attempt = :attempt"
+                "UPDATE batch SET state = 'submitting', lease_until = :until, attempted_at = :now, scheduled_for = :scheduled_for"
+                " WHERE id = :id AND attempt = :attempt"
                 " AND owner = :owner AND state = 'claimed' AND lease_until > :now",
                 until=micros(now + lease),
+                scheduled_for=None if scheduled_for is None else micros(scheduled_for),
                 id=claim.batch_id,
                 attempt=claim.attempt,
                 owner=claim.owner,
@@ -171,10 +155,11 @@ class Batches:
         False where the claim has passed to another: then the answers are kept as evidence and nothing is moved.
         """
         accepted = len(content.positions) - len(answers.refused)
-        learned = _in_words(len(content.positions), answers)
+        learned = in_words(len(content.positions), answers)
         state = BatchState.SUBMITTED if accepted else BatchState.REFUSED
-        begins = max(now, claim.send_at or now)
         with self._database.write() as tx:
+            kept = tx.first("SELECT scheduled_for FROM batch WHERE id = :id", id=claim.batch_id)
+            begins = max(now, moment(kept.scheduled_for) or now) if kept is not None else now
             before = self._settle(
                 tx,
                 claim,
@@ -184,14 +169,16 @@ class Batches:
                 submitted_at=micros(now),
                 receipts_due_at=micros(begins) if accepted else None,
                 receipts_until=micros(begins + receipt_window) if accepted else None,
+                # What the answer left out is looked up, like a batch whose answer was lost.
+                look_up_at=micros(now) if answers.missing else None,
             )
             if before is None:
                 _keep_evidence(tx, claim, state.value, learned, now=now)
                 return False
             if before is BatchState.UNKNOWN:
                 _requeue_unknown(tx, claim)
-            moves = _moves(claim.batch_id, content, answers, settled_at=micros(now))
-            changes = _merged(move_messages(tx, moves), shifts("batch", [(before.value, state.value, 1)]))
+            moves = message_moves(claim.batch_id, content, answers, settled_at=micros(now))
+            changes = merged(move_messages(tx, moves), shifts("batch", [(before.value, state.value, 1)]))
             changes["segments"] = sum(
                 segments
                 for index, segments in enumerate(content.segments)
@@ -333,7 +320,7 @@ class Batches:
                 before = BatchState.UNKNOWN
             moved = tx.run(
                 "UPDATE batch SET state = :after, owner = NULL, lease_until = NULL, reason = :reason,"
-                " receipts_until = NULL, due_at = COALESCE(:due_at, due_at)"
+                " receipts_until = NULL, look_up_at = NULL, due_at = COALESCE(:due_at, due_at)"
                 " WHERE id = :id AND attempt = :attempt AND state = :before",
                 after=after.value,
                 reason=reason,
@@ -358,6 +345,33 @@ class Batches:
                 _end_attempt(tx, claim, "not submitted", why, now=now)
             _note_move(tx, claim, before, after, now=now, why=reason)
             return True
+
+
+def read_content(tx: Transaction, batch_id: int, campaign_id: int, state: MessageState) -> BatchContent:
+    """Return what a batch says, to those of its messages that are in a state."""
+    first = batch_id * MESSAGES_PER_BATCH
+    campaign = tx.rows("SELECT template, personalised, sender, options FROM campaign WHERE id = :id", id=campaign_id)[
+        0
+    ]
+    payload = tx.first("SELECT fields FROM payload WHERE batch_id = :id", id=batch_id)
+    messages = tx.rows(
+        'SELECT id, msisdn, "row" AS line, segments FROM message'
+        " WHERE id >= :first AND id < :end AND state = :state ORDER BY id",
+        first=first,
+        end=first + MESSAGES_PER_BATCH,
+        state=state.value,
+    )
+    return BatchContent(
+        positions=[row.id - first for row in messages],
+        numbers=[row.msisdn for row in messages],
+        rows=[row.line for row in messages],
+        segments=[row.segments for row in messages],
+        fields=None if payload is None else bytes(payload.fields),
+        template=campaign.template,
+        personalised=bool(campaign.personalised),
+        sender=campaign.sender,
+        options=json.loads(campaign.options),
+    )
 
 
 def _claim(row: Row[Any]) -> Claim:
@@ -405,7 +419,8 @@ def _requeue_unknown(tx: Transaction, claim: Claim) -> None:
     count(tx, campaign_id=claim.campaign_id, batch_id=claim.batch_id, changes=changes)
 
 
-def _moves(batch_id: int, content: BatchContent, answers: Answers, *, settled_at: int) -> list[MessageMove]:
+def message_moves(batch_id: int, content: BatchContent, answers: Answers, *, settled_at: int) -> list[MessageMove]:
+    """Return where each message of `content` goes by what the provider answered."""
     moves = []
     for index, position in enumerate(content.positions):
         refusal = answers.refused.get(index)
@@ -433,7 +448,8 @@ def _moves(batch_id: int, content: BatchContent, answers: Answers, *, settled_at
     return moves
 
 
-def _merged(by_batch: Mapping[int, Mapping[str, int]], more: Mapping[str, int]) -> dict[str, int]:
+def merged(by_batch: Mapping[int, Mapping[str, int]], more: Mapping[str, int]) -> dict[str, int]:
+    """Return counter changes by batch, and some more, as one sum."""
     merged = dict(more)
     for changes in by_batch.values():
         for name, amount in changes.items():
@@ -441,7 +457,8 @@ def _merged(by_batch: Mapping[int, Mapping[str, int]], more: Mapping[str, int]) 
     return merged
 
 
-def _in_words(asked: int, answers: Answers) -> str:
+def in_words(asked: int, answers: Answers) -> str:
+    """Return what the provider answered, in numbers."""
     accepted = asked - len(answers.refused) - len(answers.missing)
     return f"{accepted} accepted, {len(answers.refused)} refused, {len(answers.missing)} not answered for"
 

@@ -141,7 +141,7 @@ class Receipts:
                 ]
                 moved += _apply(tx, moves, who=who, what="receipt window closed", now=now)
                 tx.run(
-                    "UPDATE batch SET receipts_due_at = NULL, receipts_until = NULL WHERE id = :id",
+                    "UPDATE batch SET receipts_due_at = NULL, receipts_until = NULL, look_up_at = NULL WHERE id = :id",
                     id=batch.id,
                 )
         return moved
@@ -155,7 +155,7 @@ class Receipts:
                     "SELECT m.id, m.provider_message_id, c.public_id FROM batch b"
                     " JOIN campaign c ON c.id = b.campaign_id"
                     f" JOIN message m ON {MESSAGES_OF_BATCH}"
-                    " WHERE b.provider = :provider AND b.state = 'submitted' AND b.send_at > :now"
+                    " WHERE b.provider = :provider AND b.state = 'submitted' AND b.scheduled_for > :now"
                     " AND m.state = 'submitted' AND m.provider_message_id IS NOT NULL",
                     provider=provider,
                     now=micros(now),
@@ -187,7 +187,7 @@ class Receipts:
                     "SELECT m.id, m.provider_message_id FROM campaign c JOIN batch b ON b.campaign_id = c.id"
                     f" JOIN message m ON {MESSAGES_OF_BATCH}"
                     " WHERE b.provider = :provider AND c.state = 'cancelled' AND b.state = 'submitted'"
-                    " AND b.send_at > :now AND m.state = 'submitted' AND m.provider_message_id IS NOT NULL"
+                    " AND b.scheduled_for > :now AND m.state = 'submitted' AND m.provider_message_id IS NOT NULL"
                     f"{one} ORDER BY m.id",
                     provider=provider,
                     now=micros(now),

@@ -214,3 +214,20 @@ class Suppression:
     reason: str
     source: str
     since: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Doubt:
+    """A batch of which nobody can say whether it, or some of it, was accepted."""
+
+    batch_id: int
+    number: int
+    campaign_id: int
+    campaign: str
+    provider: str
+    attempt: int
+    whole: bool  # the whole batch is unknown; else only some messages that an answer left out
+    messages: int  # that are unknown
+    attempted_at: datetime
+    scheduled_for: datetime | None
+    reason: str | None

@@ -2,7 +2,7 @@
 
 import stat
 import threading
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from sqlalchemy import create_engine, text
 from dispatcher.batch import BATCH_MOVES, BatchState
 from dispatcher.campaign import CAMPAIGN_MOVES, CampaignState
 from dispatcher.errors import CampaignNotFound, LedgerError, MoveNotAllowed
-from dispatcher.ledger import Claim, Ledger, NewCampaign, PlanTotals, Settlement, open_ledger
+from dispatcher.ledger import Claim, Doubt, Ledger, NewCampaign, PlanTotals, Settlement, open_ledger
 from dispatcher.ledger.migrations.versions import v0001_ledger
 from dispatcher.message import MESSAGE_MOVES, MessageState
 from dispatcher.provider import Answers, Refusal
@@ -32,9 +32,9 @@ def accepted(
     )
 
 
-def attempt(ledger: Ledger, **kwargs: str) -> Claim:
+def attempt(ledger: Ledger, *, scheduled_for: datetime | None = None, **kwargs: str) -> Claim:
     taken = claim(ledger, **kwargs)
-    assert ledger.batches.begin_attempt(taken, now=NOW, lease=LEASE)
+    assert ledger.batches.begin_attempt(taken, now=NOW, lease=LEASE, scheduled_for=scheduled_for)
     return taken
 
 
@@ -280,7 +280,7 @@ def test_what_is_recalled_is_cancelled_and_its_refund_recorded(ledger: Ledger, e
     send_at = NOW + timedelta(hours=1)
     campaign = enqueue(batches=1, size=2, send_at=send_at)
     assert campaign.state is CampaignState.SCHEDULED
-    taken = attempt(ledger)
+    taken = attempt(ledger, scheduled_for=send_at)
     ledger.batches.record_submitted(taken, ledger.batches.content(taken), accepted(2), now=NOW, receipt_window=WINDOW)
     assert sorted(ledger.receipts.scheduled("winsms", now=NOW)) == ["p0", "p1"]
     assert ledger.receipts.due("winsms", now=NOW, most=10) == []
@@ -358,3 +358,57 @@ def test_the_file_is_readable_by_its_owner_alone(tmp_path: Path) -> None:
     path = tmp_path / "home" / "ledger.db"
     open_ledger(f"sqlite:///{path}").close()
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+# --- Doubts -----------------------------------------------------------------------------------------------------------
+
+
+def doubtful(ledger: Ledger) -> Doubt:
+    ledger.batches.record_unknown(attempt(ledger), now=NOW, why="reset", receipt_window=WINDOW)
+    (doubt,) = ledger.doubts.due("winsms", now=NOW)
+    return doubt
+
+
+def test_a_doubt_is_adopted_once_the_provider_is_seen_to_have_it(ledger: Ledger, enqueue: Enqueue) -> None:
+    campaign = enqueue(batches=1)
+    doubt = doubtful(ledger)
+    assert (doubt.whole, doubt.messages, doubt.reason) == (True, 3, "reset")
+    content = ledger.doubts.content(doubt)
+    told = {"evidence": "in the scheduled list", "who": "t", "now": LATER, "receipt_window": WINDOW}
+    partly = accepted(3, missing=frozenset({2}))
+    assert ledger.doubts.adopt(doubt, content, partly, **told)
+    assert not ledger.doubts.adopt(doubt, content, partly, **told)
+    assert messages(ledger, campaign.public_id) == {"submitted": 2, "unknown": 1}
+    assert batches(ledger, campaign.public_id) == {"submitted": 1}
+    (rest,) = ledger.doubts.listed()
+    assert (rest.whole, rest.messages) == (False, 1)
+    assert not ledger.doubts.free(rest, evidence="x", who="t", now=LATER)
+    assert ledger.reports.discrepancies(campaign) == []
+    (event,) = [event for event in ledger.reports.events(campaign) if event.what == "adopted"]
+    assert event.why == "in the scheduled list: 2 accepted, 0 refused, 1 not answered for"
+
+
+def test_a_doubt_that_is_freed_is_sent_again_and_not_twice(ledger: Ledger, enqueue: Enqueue) -> None:
+    campaign = enqueue(batches=1)
+    doubt = doubtful(ledger)
+    assert ledger.doubts.free(doubt, evidence="never arrived", who="t", now=LATER)
+    assert not ledger.doubts.free(doubt, evidence="never arrived", who="t", now=LATER)
+    assert messages(ledger, campaign.public_id) == {"queued": 3}
+    again = claim(ledger, now=LATER)
+    assert again.attempt == doubt.attempt + 1
+    assert ledger.doubts.listed(campaign_id=campaign.id) == []
+    assert ledger.reports.discrepancies(campaign) == []
+
+
+def test_a_doubt_may_be_postponed_or_given_up(ledger: Ledger, enqueue: Enqueue) -> None:
+    campaign = enqueue(batches=1)
+    doubt = doubtful(ledger)
+    ledger.doubts.postpone(doubt, until=LATER, evidence="not yet", who="t", now=NOW)
+    assert ledger.doubts.due("winsms", now=NOW) == []
+    assert len(ledger.doubts.due("winsms", now=LATER)) == 1
+    ledger.doubts.postpone(doubt, until=None, evidence="no means", who="t", now=NOW)
+    assert ledger.doubts.due("winsms", now=LATER) == []
+    assert ledger.doubts.give_up(doubt, who="t", now=NOW) == 3
+    assert messages(ledger, campaign.public_id) == {"unconfirmed": 3}
+    assert ledger.doubts.listed() == []
+    assert ledger.campaigns.advance(who="t", now=NOW) == [(campaign.public_id, CampaignState.COMPLETED)]

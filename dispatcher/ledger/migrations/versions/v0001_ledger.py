@@ -140,6 +140,9 @@ def _tables(*, postgresql: bool) -> list[str]:
             receipts_asked_at BIGINT,
             receipts_until BIGINT,
             stopped_at BIGINT,
+            attempted_at BIGINT,
+            scheduled_for BIGINT,
+            look_up_at BIGINT,
             UNIQUE (campaign_id, number),
             CHECK ((state IN ('claimed', 'submitting')) = (lease_until IS NOT NULL)),
             CHECK (state <> 'submitting' OR attempt > 0)
@@ -148,7 +151,7 @@ def _tables(*, postgresql: bool) -> list[str]:
         "CREATE INDEX batch_leased ON batch (lease_until) WHERE lease_until IS NOT NULL",
         "CREATE INDEX batch_receipts ON batch (provider, receipts_due_at) WHERE receipts_due_at IS NOT NULL",
         "CREATE INDEX batch_window ON batch (receipts_until) WHERE receipts_until IS NOT NULL",
-        "CREATE INDEX batch_unknown ON batch (id) WHERE state = 'unknown'",
+        "CREATE INDEX batch_doubt ON batch (provider, look_up_at) WHERE look_up_at IS NOT NULL",
         f"""
         CREATE TABLE payload (
             batch_id BIGINT PRIMARY KEY REFERENCES batch (id) ON DELETE CASCADE,

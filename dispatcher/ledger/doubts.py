@@ -1,0 +1,194 @@
+"""What is unknown: which batches, what was learned of them, and how each doubt ended."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Row
+
+from dispatcher.batch import BatchState
+from dispatcher.ledger.batches import in_words, merged, message_moves, read_content
+from dispatcher.ledger.database import Database, Transaction, micros, moment
+from dispatcher.ledger.messages import move_batch_messages, move_messages
+from dispatcher.ledger.rows import BatchContent, Doubt
+from dispatcher.ledger.trail import count, note, shifts
+from dispatcher.message import MESSAGES_PER_BATCH, MessageState
+from dispatcher.provider import Answers
+
+_COLUMNS = (
+    "SELECT b.id, b.number, b.campaign_id, c.public_id, b.provider, b.attempt, b.state, b.attempted_at, b.scheduled_for,"
+    " b.reason, (SELECT COUNT(*) FROM message m WHERE m.state = 'unknown'"
+    f" AND m.id >= b.id * {MESSAGES_PER_BATCH} AND m.id < (b.id + 1) * {MESSAGES_PER_BATCH}) AS unknown"
+    " FROM batch b JOIN campaign c ON c.id = b.campaign_id"
+)
+
+
+class Doubts:
+    """The way of reconciliation, and of a person who decides, into the ledger."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def due(self, provider: str, *, now: datetime, most: int = 50) -> list[Doubt]:
+        """Return the doubts that should be looked up now, the longest waiting first."""
+        with self._database.read() as tx:
+            rows = tx.rows(
+                _COLUMNS + " WHERE b.provider = :provider AND b.look_up_at <= :now ORDER BY b.look_up_at LIMIT :most",
+                provider=provider,
+                now=micros(now),
+                most=most,
+            )
+        return [_doubt(row) for row in rows]
+
+    def listed(self, *, campaign_id: int | None = None) -> list[Doubt]:
+        """Return every doubt there is, or those of one campaign."""
+        one = "" if campaign_id is None else " AND b.campaign_id = :campaign_id"
+        parameters = {} if campaign_id is None else {"campaign_id": campaign_id}
+        with self._database.read() as tx:
+            rows = tx.rows(
+                _COLUMNS
+                + f" WHERE b.receipts_until IS NOT NULL AND b.state IN ('unknown', 'submitted'){one} ORDER BY b.id",
+                **parameters,
+            )
+        return [_doubt(row) for row in rows if row.unknown]
+
+    def content(self, doubt: Doubt) -> BatchContent:
+        """Return what the batch said, to those of its messages that are unknown."""
+        with self._database.read() as tx:
+            return read_content(tx, doubt.batch_id, doubt.campaign_id, MessageState.UNKNOWN)
+
+    def postpone(self, doubt: Doubt, *, until: datetime | None, evidence: str, who: str, now: datetime) -> None:
+        """Keep the doubt, and what was seen; look again at `until`, or never."""
+        with self._database.write() as tx:
+            tx.run(
+                "UPDATE batch SET look_up_at = :until WHERE id = :id AND attempt = :attempt",
+                until=None if until is None else micros(until),
+                id=doubt.batch_id,
+                attempt=doubt.attempt,
+            )
+            _told(tx, doubt, "looked up", evidence, who=who, now=now)
+
+    def adopt(
+        self,
+        doubt: Doubt,
+        content: BatchContent,
+        answers: Answers,
+        *,
+        evidence: str,
+        who: str,
+        now: datetime,
+        receipt_window: timedelta,
+    ) -> bool:
+        """Settle the doubt: the provider has the batch, as `answers` (one a message of `content`) say.
+
+        Messages that are `missing` in them stay unknown. False where another settled it first.
+        """
+        begins = max(now, doubt.scheduled_for or now)
+        with self._database.write() as tx:
+            if not _still(tx, doubt):
+                return False
+            tx.run(
+                "UPDATE batch SET state = 'submitted', reason = NULL, submitted_at = COALESCE(submitted_at, :attempted),"
+                " provider_reference = COALESCE(:reference, provider_reference), look_up_at = NULL,"
+                " receipts_due_at = :due, receipts_until = :until WHERE id = :id",
+                attempted=micros(doubt.attempted_at),
+                reference=answers.provider_reference,
+                due=micros(begins),
+                until=micros(begins + receipt_window),
+                id=doubt.batch_id,
+            )
+            changes = shifts("batch", [("unknown", "submitted", 1)]) if doubt.whole else {}
+            moves = [
+                move
+                for move in message_moves(doubt.batch_id, content, answers, settled_at=micros(now))
+                if move.state is not MessageState.UNKNOWN
+            ]
+            changes = merged(move_messages(tx, moves), changes)
+            changes["segments"] = sum(
+                segments
+                for index, segments in enumerate(content.segments)
+                if index not in answers.refused and index not in answers.missing
+            )
+            count(tx, campaign_id=doubt.campaign_id, batch_id=doubt.batch_id, changes=changes)
+            after = BatchState.SUBMITTED.value
+            told = f"{evidence}: {in_words(len(content.positions), answers)}"
+            _told(tx, doubt, "adopted", told, who=who, now=now, after=after)
+            return True
+
+    def free(self, doubt: Doubt, *, evidence: str, who: str, now: datetime) -> bool:
+        """Settle the doubt of a whole batch: it never reached the provider, or may be sent again. It is pending."""
+        with self._database.write() as tx:
+            if not doubt.whole or not _still(tx, doubt):
+                return False
+            tx.run(
+                "UPDATE batch SET state = 'pending', reason = :reason, owner = NULL, look_up_at = NULL,"
+                " receipts_until = NULL, due_at = :now WHERE id = :id",
+                reason=evidence,
+                now=micros(now),
+                id=doubt.batch_id,
+            )
+            changes = move_batch_messages(
+                tx, doubt.batch_id, MessageState.UNKNOWN, MessageState.QUEUED, reason=None
+            ) | shifts("batch", [("unknown", "pending", 1)])
+            count(tx, campaign_id=doubt.campaign_id, batch_id=doubt.batch_id, changes=changes)
+            _told(tx, doubt, "freed", evidence, who=who, now=now, after=BatchState.PENDING.value)
+            return True
+
+    def give_up(self, doubt: Doubt, *, who: str, now: datetime) -> int:
+        """End the doubt without an answer: its messages are unconfirmed, and are never sent again."""
+        with self._database.write() as tx:
+            changes = move_batch_messages(
+                tx, doubt.batch_id, MessageState.UNKNOWN, MessageState.UNCONFIRMED, reason="given up by a person"
+            )
+            tx.run("UPDATE batch SET look_up_at = NULL WHERE id = :id", id=doubt.batch_id)
+            count(tx, campaign_id=doubt.campaign_id, batch_id=doubt.batch_id, changes=changes)
+            _told(tx, doubt, "given up", "by a person", who=who, now=now)
+            return changes.get("message.unconfirmed", 0)
+
+
+def _still(tx: Transaction, doubt: Doubt) -> bool:
+    state = BatchState.UNKNOWN if doubt.whole else BatchState.SUBMITTED
+    lock = " FOR UPDATE" if tx.postgresql else ""
+    return (
+        tx.first(
+            "SELECT 1 FROM batch WHERE id = :id AND attempt = :attempt AND state = :state" + lock,
+            id=doubt.batch_id,
+            attempt=doubt.attempt,
+            state=state.value,
+        )
+        is not None
+    )
+
+
+def _doubt(row: Row[Any]) -> Doubt:
+    attempted = moment(row.attempted_at)
+    assert attempted is not None
+    return Doubt(
+        batch_id=int(row.id),
+        number=row.number,
+        campaign_id=int(row.campaign_id),
+        campaign=row.public_id,
+        provider=row.provider,
+        attempt=row.attempt,
+        whole=row.state == BatchState.UNKNOWN,
+        messages=int(row.unknown),
+        attempted_at=attempted,
+        scheduled_for=moment(row.scheduled_for),
+        reason=row.reason,
+    )
+
+
+def _told(
+    tx: Transaction, doubt: Doubt, what: str, evidence: str, *, who: str, now: datetime, after: str | None = None
+) -> None:
+    note(
+        tx,
+        at=now,
+        who=who,
+        subject="batch",
+        what=what,
+        campaign_id=doubt.campaign_id,
+        batch_id=doubt.batch_id,
+        before=BatchState.UNKNOWN.value if after else None,
+        after=after,
+        why=evidence,
+    )
