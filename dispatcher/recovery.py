@@ -34,7 +34,7 @@ def sweep(ledger: Ledger, *, receipt_windows: Mapping[str, timedelta], who: str,
 
     Any number of processes may sweep at once.
     """
-    expired = ledger.batches.settle_expired(now=now, receipt_windows=receipt_windows)
+    expired = ledger.outcomes.settle_expired(now=now, receipt_windows=receipt_windows)
     cancelled = ledger.campaigns.settle_cancelled(who=who, now=now)
     closed = ledger.receipts.close_windows(who=who, now=now)
     drafts = ledger.plans.discard_abandoned(now=now)

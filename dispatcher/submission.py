@@ -86,11 +86,11 @@ def submit_next(account: Account) -> Step:
         return Step(outcome="idle", go_on=False)
     content = a.ledger.batches.content(claim)
     if not content.positions:
-        a.ledger.batches.hand_back(claim, now=a.clock(), why="nobody left to send to")
+        a.ledger.outcomes.hand_back(claim, now=a.clock(), why="nobody left to send to")
         return Step(outcome="empty", go_on=True)
     way = handover(claim.send_at, a.provider.capabilities, now=a.clock())
     if way.due_at > a.clock():
-        a.ledger.batches.hand_back(claim, now=a.clock(), why="held until its time", due_at=way.due_at)
+        a.ledger.outcomes.hand_back(claim, now=a.clock(), why="held until its time", due_at=way.due_at)
         return Step(outcome="held", go_on=True)
     batch = render_batch(
         campaign=claim.campaign,
@@ -110,17 +110,17 @@ def submit_next(account: Account) -> Step:
     try:
         permit = a.reserve(segments=sum(batch.segments), max_wait=MAX_WAIT, lead=_COMMIT_LEAD)
     except ThroughputUnavailable as error:
-        a.ledger.batches.hand_back(claim, now=a.clock(), why=str(error))
+        a.ledger.outcomes.hand_back(claim, now=a.clock(), why=str(error))
         raise
     if not permit.granted:
-        a.ledger.batches.hand_back(claim, now=a.clock(), why="throughput")
+        a.ledger.outcomes.hand_back(claim, now=a.clock(), why="throughput")
         return Step(outcome="waiting", go_on=False)
     a.sleep_until(permit.send_at() - _COMMIT_LEAD)
     # The lease runs from the commit; the request must be over, or never begin, before it ends.
     deadline = a.monotonic() + a.timeout + MAX_WAIT
     lease = timedelta(seconds=a.timeout + MAX_WAIT + a.lease_margin)
     if not a.ledger.batches.begin_attempt(claim, now=a.clock(), lease=lease, scheduled_for=way.scheduled_for):
-        a.ledger.batches.hand_back(claim, now=a.clock(), why="not attempted: paused, cancelled, or lease ended")
+        a.ledger.outcomes.hand_back(claim, now=a.clock(), why="not attempted: paused, cancelled, or lease ended")
         return Step(outcome="withdrawn", go_on=True)
     try:
         while True:
@@ -129,10 +129,10 @@ def submit_next(account: Account) -> Step:
                 break
             permit = a.reserve(segments=sum(batch.segments), max_wait=MAX_WAIT)
             if not permit.granted or permit.send_at() > deadline - a.timeout:
-                a.ledger.batches.record_not_submitted(claim, now=a.clock(), why="its permit came too late")
+                a.ledger.outcomes.not_submitted(claim, now=a.clock(), why="its permit came too late")
                 return Step(outcome="waiting", go_on=False)
     except ThroughputUnavailable as error:
-        a.ledger.batches.record_not_submitted(claim, now=a.clock(), why=str(error))
+        a.ledger.outcomes.not_submitted(claim, now=a.clock(), why=str(error))
         raise
     return _request(a, claim, content, batch, deadline=deadline)
 
@@ -150,43 +150,43 @@ def _prepared(a: Account, claim: Claim, batch: OutgoingBatch) -> bool:
         why, seconds = str(error), min(60.0, 2.0 ** min(claim.attempt, 6))
         if isinstance(error, Refused):
             _pause(a, claim, f"{a.name}: {why}")
-    a.ledger.batches.hand_back(claim, now=a.clock(), why=why, due_at=a.clock() + timedelta(seconds=seconds))
+    a.ledger.outcomes.hand_back(claim, now=a.clock(), why=why, due_at=a.clock() + timedelta(seconds=seconds))
     return False
 
 
 def _request(a: Account, claim: Claim, content: BatchContent, batch: OutgoingBatch, *, deadline: float) -> Step:
     """Make the one request, and record what came of it."""
     began = a.monotonic()
-    record = a.ledger.batches
+    outcomes = a.ledger.outcomes
     window = a.provider.capabilities.receipt_window
     try:
         answers = a.provider.submit(replace(batch, deadline=deadline))
     except Throttled as error:
         why = str(error)
-        _recording(a, lambda: record.record_not_submitted(claim, now=a.clock(), why=why))
+        _recording(a, lambda: outcomes.not_submitted(claim, now=a.clock(), why=why))
         a.throttled(error.retry_after)
         return _told(a, claim, "throttled", began, go_on=False, why=why)
     except NotSubmitted as error:
         why = str(error)
         due_at = a.clock() + timedelta(seconds=min(60, 2 ** min(claim.attempt, 6)))
-        _recording(a, lambda: record.record_not_submitted(claim, now=a.clock(), why=why, due_at=due_at))
+        _recording(a, lambda: outcomes.not_submitted(claim, now=a.clock(), why=why, due_at=due_at))
         return _told(a, claim, "not_submitted", began, go_on=False, why=why)
     except OutcomeUnknown as error:
         why = str(error)
-        _recording(a, lambda: record.record_unknown(claim, now=a.clock(), why=why, receipt_window=window))
+        _recording(a, lambda: outcomes.unknown(claim, now=a.clock(), why=why, receipt_window=window))
         return _told(a, claim, "unknown", began, go_on=True, why=why)
     except InvalidRequest as error:
         why = str(error)
-        _recording(a, lambda: record.record_refused(claim, now=a.clock(), why=why))
+        _recording(a, lambda: outcomes.refused(claim, now=a.clock(), why=why))
         _pause(a, claim, f"{a.name} refused a request as malformed: {why}")
         return _told(a, claim, "refused", began, go_on=True, why=why)
     except Refused as error:
         # Credentials or credit: nothing is wrong with the batch, so it waits for a person to mend the account.
         why = str(error)
-        _recording(a, lambda: record.record_not_submitted(claim, now=a.clock(), why=why))
+        _recording(a, lambda: outcomes.not_submitted(claim, now=a.clock(), why=why))
         _pause(a, claim, f"{a.name}: {why}")
         return _told(a, claim, "refused", began, go_on=True, why=why)
-    _recording(a, lambda: record.record_submitted(claim, content, answers, now=a.clock(), receipt_window=window))
+    _recording(a, lambda: outcomes.submitted(claim, content, answers, now=a.clock(), receipt_window=window))
     _suppress_opted_out(a, batch, answers)
     if answers.pause is not None:
         _pause(a, claim, f"{a.name}: {answers.pause}")

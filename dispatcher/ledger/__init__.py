@@ -8,6 +8,7 @@ from dispatcher.ledger.campaigns import Campaigns
 from dispatcher.ledger.database import Database
 from dispatcher.ledger.doubts import Doubts
 from dispatcher.ledger.leases import Leases
+from dispatcher.ledger.outcomes import Outcomes
 from dispatcher.ledger.plans import Plans
 from dispatcher.ledger.receipts import Receipts
 from dispatcher.ledger.reports import Reports
@@ -62,6 +63,7 @@ class Ledger:
     campaigns: Campaigns
     plans: Plans
     batches: Batches
+    outcomes: Outcomes
     doubts: Doubts
     receipts: Receipts
     suppressions: Suppressions
@@ -96,6 +98,7 @@ def open_ledger(url: str, *, pool_size: int = 8) -> Ledger:
         campaigns=Campaigns(database),
         plans=Plans(database),
         batches=Batches(database),
+        outcomes=Outcomes(database),
         doubts=Doubts(database),
         receipts=Receipts(database),
         suppressions=Suppressions(database),

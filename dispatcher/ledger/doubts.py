@@ -6,9 +6,10 @@ from typing import Any
 from sqlalchemy import Row
 
 from dispatcher.batch import BatchState
-from dispatcher.ledger.batches import in_words, merged, message_moves, read_content
+from dispatcher.ledger.batches import read_content
 from dispatcher.ledger.database import Database, Transaction, micros, moment
 from dispatcher.ledger.messages import move_batch_messages, move_messages
+from dispatcher.ledger.outcomes import in_words, merged, message_moves
 from dispatcher.ledger.rows import BatchContent, Doubt
 from dispatcher.ledger.trail import count, note, shifts
 from dispatcher.message import MESSAGES_PER_BATCH, MessageState

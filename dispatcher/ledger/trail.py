@@ -3,7 +3,9 @@
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 
+from dispatcher.batch import BatchState
 from dispatcher.ledger.database import Transaction, micros
+from dispatcher.ledger.rows import Claim
 
 _SHARDS = 8
 
@@ -70,3 +72,27 @@ def shifts(prefix: str, moved: Iterable[tuple[str, str, int]]) -> dict[str, int]
         changes[f"{prefix}.{before}"] = changes.get(f"{prefix}.{before}", 0) - many
         changes[f"{prefix}.{after}"] = changes.get(f"{prefix}.{after}", 0) + many
     return changes
+
+
+def note_batch_move(
+    tx: Transaction,
+    claim: Claim,
+    before: BatchState,
+    after: BatchState,
+    *,
+    now: datetime,
+    why: str | None = None,
+) -> None:
+    """Add the event of a batch's move under a claim."""
+    note(
+        tx,
+        at=now,
+        who=claim.owner,
+        subject="batch",
+        what=f"attempt {claim.attempt}",
+        campaign_id=claim.campaign_id,
+        batch_id=claim.batch_id,
+        before=before.value,
+        after=after.value,
+        why=why,
+    )

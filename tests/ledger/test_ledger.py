@@ -68,7 +68,7 @@ def test_a_campaign_is_sent_recorded_and_confirmed(ledger: Ledger, enqueue: Enqu
     assert content.rows == [1, 2, 3]
     assert ledger.batches.begin_attempt(taken, now=NOW, lease=LEASE)
     answers = accepted(3, refused={1: Refusal(reason="BADDEST")})
-    assert ledger.batches.record_submitted(taken, content, answers, now=NOW, receipt_window=WINDOW)
+    assert ledger.outcomes.submitted(taken, content, answers, now=NOW, receipt_window=WINDOW)
     assert messages(ledger, campaign.public_id) == {"submitted": 2, "refused": 1}
     (awaited,) = ledger.receipts.due("winsms", now=NOW, most=1000)
     assert awaited.provider_message_ids == ["p0", "p2"]
@@ -117,12 +117,12 @@ def test_a_paused_or_cancelled_campaign_gives_no_claim_and_no_attempt(ledger: Le
     ledger.campaigns.move(campaign, CampaignState.PAUSED, who="t", now=NOW, reason="by hand")
     assert not ledger.batches.begin_attempt(taken, now=NOW, lease=LEASE)
     assert ledger.batches.claim("winsms", owner="w2", now=NOW, lease=LEASE) is None
-    assert ledger.batches.hand_back(taken, now=NOW, why="paused")
+    assert ledger.outcomes.hand_back(taken, now=NOW, why="paused")
     ledger.campaigns.move(campaign, CampaignState.RUNNING, who="t", now=NOW)
     taken = claim(ledger)
     ledger.campaigns.move(campaign, CampaignState.CANCELLED, who="t", now=NOW)
     assert not ledger.batches.begin_attempt(taken, now=NOW, lease=LEASE)
-    assert ledger.batches.hand_back(taken, now=NOW, why="cancelled")
+    assert ledger.outcomes.hand_back(taken, now=NOW, why="cancelled")
     while ledger.campaigns.settle_cancelled(who="t", now=NOW):
         pass
     assert messages(ledger, campaign.public_id) == {"cancelled": 6}
@@ -137,8 +137,8 @@ def test_an_expired_claim_is_pending_again_and_an_expired_attempt_is_unknown(
     campaign = enqueue(batches=2)
     claimed, attempted = claim(ledger, owner="w1"), claim(ledger, owner="w2")
     assert ledger.batches.begin_attempt(attempted, now=NOW, lease=LEASE)
-    assert ledger.batches.settle_expired(now=NOW, receipt_windows={}) == 0
-    assert ledger.batches.settle_expired(now=LATER, receipt_windows={}) == 2
+    assert ledger.outcomes.settle_expired(now=NOW, receipt_windows={}) == 0
+    assert ledger.outcomes.settle_expired(now=LATER, receipt_windows={}) == 2
     assert batches(ledger, campaign.public_id) == {"pending": 1, "unknown": 1}
     assert messages(ledger, campaign.public_id) == {"queued": 3, "unknown": 3}
     # The worker that was taken for dead may not attempt what it had claimed.
@@ -155,24 +155,24 @@ def test_a_worker_that_lost_its_lease_cannot_record_over_its_successor(ledger: L
     campaign = enqueue(batches=1)
     first = attempt(ledger)
     content = ledger.batches.content(first)
-    assert ledger.batches.record_not_submitted(first, now=NOW, why="connection refused")
+    assert ledger.outcomes.not_submitted(first, now=NOW, why="connection refused")
     second = attempt(ledger, owner="w2")
     assert second.batch_id == first.batch_id
-    assert not ledger.batches.record_submitted(first, content, accepted(3), now=NOW, receipt_window=WINDOW)
+    assert not ledger.outcomes.submitted(first, content, accepted(3), now=NOW, receipt_window=WINDOW)
     assert batches(ledger, campaign.public_id) == {"submitting": 1}
     late = [event for event in ledger.reports.events(campaign) if event.what == "late outcome"]
     assert [event.why for event in late] == ["attempt 1: 3 accepted, 0 refused, 0 not answered for"]
-    assert ledger.batches.record_submitted(second, content, accepted(3), now=NOW, receipt_window=WINDOW)
+    assert ledger.outcomes.submitted(second, content, accepted(3), now=NOW, receipt_window=WINDOW)
 
 
 def test_the_worker_itself_settles_what_its_expired_lease_left_unknown(ledger: Ledger, enqueue: Enqueue) -> None:
     campaign = enqueue(batches=1)
     taken = attempt(ledger)
     content = ledger.batches.content(taken)
-    ledger.batches.settle_expired(now=LATER, receipt_windows={})
+    ledger.outcomes.settle_expired(now=LATER, receipt_windows={})
     assert messages(ledger, campaign.public_id) == {"unknown": 3}
     answers = accepted(3, refused={0: Refusal(reason="BADDEST")})
-    assert ledger.batches.record_submitted(taken, content, answers, now=LATER, receipt_window=WINDOW)
+    assert ledger.outcomes.submitted(taken, content, answers, now=LATER, receipt_window=WINDOW)
     assert messages(ledger, campaign.public_id) == {"submitted": 2, "refused": 1}
     assert ledger.reports.discrepancies(campaign) == []
 
@@ -180,18 +180,18 @@ def test_the_worker_itself_settles_what_its_expired_lease_left_unknown(ledger: L
 def test_a_late_certainty_that_nothing_was_sent_frees_an_unknown_batch(ledger: Ledger, enqueue: Enqueue) -> None:
     campaign = enqueue(batches=1)
     taken = attempt(ledger)
-    ledger.batches.settle_expired(now=LATER, receipt_windows={})
-    assert ledger.batches.record_not_submitted(taken, now=LATER, why="not sent: its time had passed")
+    ledger.outcomes.settle_expired(now=LATER, receipt_windows={})
+    assert ledger.outcomes.not_submitted(taken, now=LATER, why="not sent: its time had passed")
     assert messages(ledger, campaign.public_id) == {"queued": 3}
     assert claim(ledger, now=LATER).attempt == 2
 
 
 def test_outcomes_for_the_whole_batch(ledger: Ledger, enqueue: Enqueue) -> None:
     campaign = enqueue(batches=3)
-    ledger.batches.record_unknown(attempt(ledger), now=NOW, why="reset", receipt_window=WINDOW)
-    ledger.batches.record_refused(attempt(ledger), now=NOW, why="400 bad")
+    ledger.outcomes.unknown(attempt(ledger), now=NOW, why="reset", receipt_window=WINDOW)
+    ledger.outcomes.refused(attempt(ledger), now=NOW, why="400 bad")
     later = NOW + timedelta(seconds=5)
-    ledger.batches.record_not_submitted(attempt(ledger), now=NOW, why="throttled", due_at=later)
+    ledger.outcomes.not_submitted(attempt(ledger), now=NOW, why="throttled", due_at=later)
     assert batches(ledger, campaign.public_id) == {"unknown": 1, "refused": 1, "pending": 1}
     assert messages(ledger, campaign.public_id) == {"unknown": 3, "refused": 3, "queued": 3}
     assert ledger.batches.due("winsms", now=NOW, most=10) == 0
@@ -202,7 +202,7 @@ def test_messages_that_the_answer_left_out_are_unknown(ledger: Ledger, enqueue: 
     campaign = enqueue(batches=1)
     taken = attempt(ledger)
     answers = accepted(3, missing=frozenset({1}))
-    ledger.batches.record_submitted(taken, ledger.batches.content(taken), answers, now=NOW, receipt_window=WINDOW)
+    ledger.outcomes.submitted(taken, ledger.batches.content(taken), answers, now=NOW, receipt_window=WINDOW)
     assert messages(ledger, campaign.public_id) == {"submitted": 2, "unknown": 1}
     assert ledger.receipts.close_windows(who="t", now=NOW + WINDOW) == 3
     assert messages(ledger, campaign.public_id) == {"unconfirmed": 3}
@@ -212,7 +212,7 @@ def test_messages_that_the_answer_left_out_are_unknown(ledger: Ledger, enqueue: 
 def test_a_late_receipt_settles_an_unconfirmed_message_once(ledger: Ledger, enqueue: Enqueue) -> None:
     campaign = enqueue(batches=1, size=1)
     taken = attempt(ledger)
-    ledger.batches.record_submitted(taken, ledger.batches.content(taken), accepted(1), now=NOW, receipt_window=WINDOW)
+    ledger.outcomes.submitted(taken, ledger.batches.content(taken), accepted(1), now=NOW, receipt_window=WINDOW)
     (awaited,) = ledger.receipts.due("winsms", now=NOW, most=10)
     ledger.receipts.close_windows(who="t", now=NOW + WINDOW)
     late = Settlement(message_id=awaited.message_ids[0], state=MessageState.DELIVERED)
@@ -240,10 +240,10 @@ def test_a_number_suppressed_after_planning_is_not_sent_to(ledger: Ledger, enque
     # Between the claim and the attempt, too.
     ledger.suppressions.add({numbers(2)[1]: "opted out"}, source="test", now=NOW)
     assert not ledger.batches.begin_attempt(taken, now=NOW, lease=LEASE)
-    ledger.batches.hand_back(taken, now=NOW, why="suppressed")
+    ledger.outcomes.hand_back(taken, now=NOW, why="suppressed")
     empty = claim(ledger)
     assert ledger.batches.content(empty).numbers == []
-    ledger.batches.hand_back(empty, now=NOW, why="empty")
+    ledger.outcomes.hand_back(empty, now=NOW, why="empty")
     assert messages(ledger, campaign.public_id) == {"suppressed": 2, "queued": 2}
     assert batches(ledger, campaign.public_id) == {"cancelled": 1, "pending": 1}
     assert ledger.suppressions.among(numbers(4)) == set(numbers(2))
@@ -281,7 +281,7 @@ def test_what_is_recalled_is_cancelled_and_its_refund_recorded(ledger: Ledger, e
     campaign = enqueue(batches=1, size=2, send_at=send_at)
     assert campaign.state is CampaignState.SCHEDULED
     taken = attempt(ledger, scheduled_for=send_at)
-    ledger.batches.record_submitted(taken, ledger.batches.content(taken), accepted(2), now=NOW, receipt_window=WINDOW)
+    ledger.outcomes.submitted(taken, ledger.batches.content(taken), accepted(2), now=NOW, receipt_window=WINDOW)
     assert sorted(ledger.receipts.scheduled("winsms", now=NOW)) == ["p0", "p1"]
     assert ledger.receipts.due("winsms", now=NOW, most=10) == []
     assert ledger.receipts.to_recall("winsms", now=NOW) == {}
@@ -364,7 +364,7 @@ def test_the_file_is_readable_by_its_owner_alone(tmp_path: Path) -> None:
 
 
 def doubtful(ledger: Ledger) -> Doubt:
-    ledger.batches.record_unknown(attempt(ledger), now=NOW, why="reset", receipt_window=WINDOW)
+    ledger.outcomes.unknown(attempt(ledger), now=NOW, why="reset", receipt_window=WINDOW)
     (doubt,) = ledger.doubts.due("winsms", now=NOW)
     return doubt
 

@@ -345,7 +345,7 @@ def test_cancel_between_claim_and_attempt_wins(world: World) -> None:
 
 def test_an_outcome_waits_for_a_ledger_that_is_away(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.enqueue()
-    record = world.ledger.batches.record_submitted
+    record = world.ledger.outcomes.submitted
     failures = [LedgerError("disk full")] * 3
 
     def away(*args: Any, **kwargs: Any) -> bool:
@@ -353,7 +353,7 @@ def test_an_outcome_waits_for_a_ledger_that_is_away(world: World, monkeypatch: p
             raise failures.pop()
         return record(*args, **kwargs)
 
-    monkeypatch.setattr(world.ledger.batches, "record_submitted", away)
+    monkeypatch.setattr(world.ledger.outcomes, "submitted", away)
     assert world.step() == "submitted"
     assert world.messages() == {"submitted": 3}
 
