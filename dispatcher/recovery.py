@@ -9,7 +9,7 @@ from dispatcher.account import Account
 from dispatcher.campaign import CampaignState
 from dispatcher.errors import ProviderError, Throttled, Unreachable
 from dispatcher.ledger import BatchContent, Doubt, Ledger
-from dispatcher.provider import FindsLost, LookUp, OutgoingBatch, Verdict
+from dispatcher.provider import Answers, FindsLost, LookUp, OutgoingBatch, Verdict
 from dispatcher.rendering import render_batch
 
 log = logging.getLogger(__name__)
@@ -84,6 +84,27 @@ def reconcile(account: Account, *, max_wait: float = 2.0) -> Reconciled:
             found.evidence,
         )
     return Reconciled(adopted=adopted, freed=freed, open=still)
+
+
+def decide(
+    ledger: Ledger, doubt: Doubt, decision: str, *, who: str, now: datetime, receipt_window: timedelta
+) -> bool:
+    """Settle a doubt as a person decides: `submitted`, `resend` or `give-up`. False where it was settled meanwhile."""
+    if decision == "resend":
+        return ledger.doubts.free(doubt, evidence="a person decided to send it again", who=who, now=now)
+    if decision == "give-up":
+        return bool(ledger.doubts.give_up(doubt, who=who, now=now))
+    content = ledger.doubts.content(doubt)
+    many = len(content.positions)
+    return ledger.doubts.adopt(
+        doubt,
+        content,
+        Answers(provider_message_ids=[None] * many, costs=[None] * many),
+        evidence="a person says that it was submitted",
+        who=who,
+        now=now,
+        receipt_window=receipt_window,
+    )
 
 
 def _look_up(a: Account, doubt: Doubt, *, max_wait: float) -> LookUp:

@@ -9,6 +9,7 @@ def schedule(names: Iterable[str], *, poll_every: float) -> dict[str, dict[str, 
     table = [
         # task, seconds between two
         ("receipts", min(poll_every, 10.0)),
+        ("reconcile", min(poll_every, 10.0)),
         ("scheduled", max(poll_every, 10.0)),
         ("optouts", 600.0),
         ("subscriptions", 600.0),

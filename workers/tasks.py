@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
-from dispatcher import cancellation, receipts, submission, suppression
+from dispatcher import cancellation, receipts, recovery, submission, suppression
 from dispatcher.account import Account
 from dispatcher.errors import LedgerError, ProviderError, ThroughputUnavailable
 from dispatcher.provider import RenewsSubscriptions
@@ -46,6 +46,14 @@ def poll_receipts(provider: str) -> None:
             if polled.messages:
                 log.info("receipts.polled provider=%s asked=%d settled=%d", provider, polled.messages, polled.settled)
                 pump.worked()
+
+
+@app.task(name="reconcile")
+def reconcile(provider: str) -> None:
+    """Look up what is unknown at a provider."""
+    with _alone("reconcile", provider) as account:
+        if account is not None:
+            recovery.reconcile(account)
 
 
 @app.task(name="scheduled")

@@ -52,6 +52,17 @@ class Doubts:
             )
         return [_doubt(row) for row in rows if row.unknown]
 
+    def last_seen(self, doubt: Doubt) -> str | None:
+        """Return what the last look-up saw, None where there was none."""
+        with self._database.read() as tx:
+            row = tx.first(
+                "SELECT why FROM event WHERE campaign_id = :campaign_id AND batch_id = :batch_id AND what = 'looked up'"
+                " ORDER BY id DESC LIMIT 1",
+                campaign_id=doubt.campaign_id,
+                batch_id=doubt.batch_id,
+            )
+        return None if row is None else str(row.why)
+
     def content(self, doubt: Doubt) -> BatchContent:
         """Return what the batch said, to those of its messages that are unknown."""
         with self._database.read() as tx:
