@@ -74,6 +74,7 @@ class Settings(BaseSettings):
     drain_seconds: float = Field(default=30.0, ge=0)
     lease_margin: float = Field(default=30.0, ge=1, description="Seconds by which a lease outlives its request.")
     log_level: str = "INFO"
+    failpoint: str = Field(default="", description="For tests: kill a worker at this point.")
 
     @property
     def redis_socket(self) -> Path:

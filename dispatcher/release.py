@@ -9,6 +9,8 @@ from dispatcher.provider import Capabilities
 SLICE = "slice"
 """The family of leases that count the slices of work under way: `slice.<provider>:<n>`."""
 
+_TIME_TO_FIND = timedelta(minutes=1)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Handover:
@@ -31,6 +33,18 @@ def handover(send_at: datetime | None, capabilities: Capabilities, *, now: datet
     if ahead is None or not whole or send_at - now < capabilities.schedule_least:
         return Handover(due_at=send_at)
     return Handover(due_at=max(now, send_at - ahead), scheduled_for=send_at)
+
+
+def reconcilable_at(capabilities: Capabilities, *, now: datetime) -> datetime | None:
+    """Return the first moment to schedule a batch for that leaves time to find it if its answer is lost.
+
+    None where the provider has no schedule of its own.
+    """
+    if capabilities.schedule_ahead is None:
+        return None
+    step = capabilities.schedule_step
+    earliest = now + capabilities.schedule_least + _TIME_TO_FIND
+    return earliest + (datetime(1970, 1, 1, tzinfo=UTC) - earliest) % step
 
 
 def bells(ledger: Ledger, provider: str, *, slices: int, now: datetime) -> int:

@@ -6,7 +6,7 @@ This is the only module that calls `Provider.submit`, and it does so at one plac
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from dispatcher.account import Account
 from dispatcher.campaign import CampaignState
@@ -21,9 +21,10 @@ from dispatcher.errors import (
     Throttled,
     ThroughputUnavailable,
 )
+from dispatcher.failpoints import reach
 from dispatcher.ledger import BatchContent, Claim
 from dispatcher.provider import Answers, OutgoingBatch, Prepares
-from dispatcher.release import SLICE, handover
+from dispatcher.release import SLICE, handover, reconcilable_at
 from dispatcher.rendering import render_batch
 
 log = logging.getLogger(__name__)
@@ -77,6 +78,7 @@ def submit_next(account: Account) -> Step:
         LedgerError: the ledger is away; what was under way is settled when the lease ends.
     """
     a, name = account, account.name
+    reach("before_claim")
     # Asked first, so that a claim is not taken and handed back again and again while throughput is short.
     if a.throughput.wait(name, a.limits) > MAX_WAIT:
         return Step(outcome="waiting", go_on=False)
@@ -84,6 +86,7 @@ def submit_next(account: Account) -> Step:
     claim = a.ledger.batches.claim(name, owner=a.who, now=a.clock(), lease=lease)
     if claim is None:
         return Step(outcome="idle", go_on=False)
+    reach("after_claim")
     content = a.ledger.batches.content(claim)
     if not content.positions:
         a.ledger.outcomes.hand_back(claim, now=a.clock(), why="nobody left to send to")
@@ -92,7 +95,51 @@ def submit_next(account: Account) -> Step:
     if way.due_at > a.clock():
         a.ledger.outcomes.hand_back(claim, now=a.clock(), why="held until its time", due_at=way.due_at)
         return Step(outcome="held", go_on=True)
-    batch = render_batch(
+    scheduled_for = way.scheduled_for
+    if scheduled_for is None and content.options.get("reconcilable"):
+        scheduled_for = reconcilable_at(a.provider.capabilities, now=a.clock())
+    batch = _rendered(claim, content, scheduled_for=scheduled_for)
+    if batch.options and not _prepared(a, claim, batch):
+        return Step(outcome="not_prepared", go_on=False)
+    return _attempt(a, claim, content, batch)
+
+
+def _attempt(a: Account, claim: Claim, content: BatchContent, batch: OutgoingBatch) -> Step:
+    """Wait for the permit of a claimed batch, and record the attempt just before the request leaves."""
+    segments = sum(batch.segments)
+    try:
+        permit = a.reserve(segments=segments, max_wait=MAX_WAIT, lead=_COMMIT_LEAD)
+    except ThroughputUnavailable as error:
+        a.ledger.outcomes.hand_back(claim, now=a.clock(), why=str(error))
+        raise
+    if not permit.granted:
+        a.ledger.outcomes.hand_back(claim, now=a.clock(), why="throughput")
+        return Step(outcome="waiting", go_on=False)
+    reach("after_permit")
+    a.sleep_until(permit.send_at() - _COMMIT_LEAD)
+    # The lease runs from the commit; the request must be over, or never begin, before it ends.
+    deadline = a.monotonic() + a.timeout + MAX_WAIT
+    lease = timedelta(seconds=a.timeout + MAX_WAIT + a.lease_margin)
+    if not a.ledger.batches.begin_attempt(claim, now=a.clock(), lease=lease, scheduled_for=batch.scheduled_for):
+        a.ledger.outcomes.hand_back(claim, now=a.clock(), why="not attempted: paused, cancelled, or lease ended")
+        return Step(outcome="withdrawn", go_on=True)
+    reach("after_attempt")
+    try:
+        a.sleep_until(permit.send_at())
+        while permit.late(a.monotonic()):
+            permit = a.reserve(segments=segments, max_wait=MAX_WAIT)
+            if not permit.granted or permit.send_at() > deadline - a.timeout:
+                a.ledger.outcomes.not_submitted(claim, now=a.clock(), why="its permit came too late")
+                return Step(outcome="waiting", go_on=False)
+            a.sleep_until(permit.send_at())
+    except ThroughputUnavailable as error:
+        a.ledger.outcomes.not_submitted(claim, now=a.clock(), why=str(error))
+        raise
+    return _request(a, claim, content, batch, deadline=deadline)
+
+
+def _rendered(claim: Claim, content: BatchContent, *, scheduled_for: datetime | None) -> OutgoingBatch:
+    return render_batch(
         campaign=claim.campaign,
         number=claim.number,
         template=content.template,
@@ -102,39 +149,9 @@ def submit_next(account: Account) -> Step:
         rows=content.rows,
         segments=content.segments,
         sender=content.sender,
-        scheduled_for=way.scheduled_for,
+        scheduled_for=scheduled_for,
         options=content.options,
     )
-    if batch.options and not _prepared(a, claim, batch):
-        return Step(outcome="not_prepared", go_on=False)
-    try:
-        permit = a.reserve(segments=sum(batch.segments), max_wait=MAX_WAIT, lead=_COMMIT_LEAD)
-    except ThroughputUnavailable as error:
-        a.ledger.outcomes.hand_back(claim, now=a.clock(), why=str(error))
-        raise
-    if not permit.granted:
-        a.ledger.outcomes.hand_back(claim, now=a.clock(), why="throughput")
-        return Step(outcome="waiting", go_on=False)
-    a.sleep_until(permit.send_at() - _COMMIT_LEAD)
-    # The lease runs from the commit; the request must be over, or never begin, before it ends.
-    deadline = a.monotonic() + a.timeout + MAX_WAIT
-    lease = timedelta(seconds=a.timeout + MAX_WAIT + a.lease_margin)
-    if not a.ledger.batches.begin_attempt(claim, now=a.clock(), lease=lease, scheduled_for=way.scheduled_for):
-        a.ledger.outcomes.hand_back(claim, now=a.clock(), why="not attempted: paused, cancelled, or lease ended")
-        return Step(outcome="withdrawn", go_on=True)
-    try:
-        while True:
-            a.sleep_until(permit.send_at())
-            if not permit.late(a.monotonic()):
-                break
-            permit = a.reserve(segments=sum(batch.segments), max_wait=MAX_WAIT)
-            if not permit.granted or permit.send_at() > deadline - a.timeout:
-                a.ledger.outcomes.not_submitted(claim, now=a.clock(), why="its permit came too late")
-                return Step(outcome="waiting", go_on=False)
-    except ThroughputUnavailable as error:
-        a.ledger.outcomes.not_submitted(claim, now=a.clock(), why=str(error))
-        raise
-    return _request(a, claim, content, batch, deadline=deadline)
 
 
 def _prepared(a: Account, claim: Claim, batch: OutgoingBatch) -> bool:
@@ -186,7 +203,9 @@ def _request(a: Account, claim: Claim, content: BatchContent, batch: OutgoingBat
         _recording(a, lambda: outcomes.not_submitted(claim, now=a.clock(), why=why))
         _pause(a, claim, f"{a.name}: {why}")
         return _told(a, claim, "refused", began, go_on=True, why=why)
+    reach("after_answer")
     _recording(a, lambda: outcomes.submitted(claim, content, answers, now=a.clock(), receipt_window=window))
+    reach("after_outcome")
     _suppress_opted_out(a, batch, answers)
     if answers.pause is not None:
         _pause(a, claim, f"{a.name}: {answers.pause}")

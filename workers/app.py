@@ -9,13 +9,14 @@ from typing import Any
 from celery import Celery, signals
 from kombu import Queue
 
-from dispatcher import providers
+from dispatcher import failpoints, providers
 from dispatcher.runtime import start
 from workers.beat import schedule
 from workers.pump import Pump
 
 runtime = start()
 settings = runtime.settings
+failpoints.arm(settings.failpoint)
 app = Celery("dispatcher", broker=settings.broker_url, include=["workers.tasks"])
 
 SUBMIT = "submit."

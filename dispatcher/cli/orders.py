@@ -45,6 +45,7 @@ class Asked:
     channel: str | None
     media: Path | None
     as_campaign: bool
+    reconcilable: bool
 
 
 def what_is_sent(command: Callable[..., None]) -> Callable[..., None]:
@@ -63,6 +64,9 @@ def what_is_sent(command: Callable[..., None]) -> Callable[..., None]:
             click.option("--channel", metavar="sms,rcs", help="The channel, and one to fall back to (BSG)."),
             click.option("--media", type=click.Path(path_type=Path), help="A picture or film to go with it (MMS)."),
             click.option("--as-campaign", is_flag=True, help="Make campaign objects that a person starts (Sakari)."),
+            click.option(
+                "--reconcilable", is_flag=True, help="Some minutes later, but a lost answer can be found (WinSMS)."
+            ),
         )
     ):
         command = add(command)
@@ -177,6 +181,9 @@ def _options(runtime: Runtime, asked: Asked, *, dry_run: bool) -> dict[str, str]
         options["channels"] = asked.channel.replace(" ", "")
     if asked.as_campaign:
         options["as_campaign"] = "1"
+    by_default = getattr(runtime.settings.section(asked.provider), "reconcilable", False)
+    if asked.reconcilable or by_default:
+        options["reconcilable"] = "1"
     if asked.media is not None:
         content, kind = read_file(asked.media), media_type(asked.media)
         if not 0 < len(content) <= _LARGEST_MEDIA:
@@ -196,6 +203,7 @@ def _options(runtime: Runtime, asked: Asked, *, dry_run: bool) -> dict[str, str]
 def _refuse(asked: Asked, can: frozenset[str]) -> None:
     wanted: Sequence[tuple[str, bool, set[str]]] = (
         ("--channel", bool(asked.channel), {"channels"}),
+        ("--reconcilable", asked.reconcilable, {"reconcilable"}),
         ("--as-campaign", asked.as_campaign, {"as_campaign"}),
         ("--media", asked.media is not None, {"media_url", "media_data"}),
     )

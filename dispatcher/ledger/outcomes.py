@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import Row
 
 from dispatcher.batch import BatchState
+from dispatcher.failpoints import reach
 from dispatcher.ledger.database import Database, Transaction, micros, moment
 from dispatcher.ledger.messages import MessageMove, move_batch_messages, move_messages
 from dispatcher.ledger.rows import BatchContent, Claim
@@ -77,6 +78,7 @@ class Outcomes:
             count(tx, campaign_id=claim.campaign_id, batch_id=claim.batch_id, changes=changes)
             _end_attempt(tx, claim, state.value, learned, now=now)
             note_batch_move(tx, claim, before, state, now=now, why=learned)
+            reach("in_outcome")
             return True
 
     def unknown(self, claim: Claim, *, now: datetime, why: str, receipt_window: timedelta) -> bool:

@@ -22,6 +22,7 @@ _ASKED_BY = {
     "media_size": "--media",
     "as_campaign": "--as-campaign",
     "channels": "--channel",
+    "reconcilable": "--reconcilable",
 }
 """Which option of the command a campaign option comes from."""
 

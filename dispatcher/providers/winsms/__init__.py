@@ -34,6 +34,10 @@ class Settings(ProviderSettings):
     api_key: SecretStr | None = None
     requests_per_second: Rate = 5.0  # U: the vendor gives no number
     schedule_days: int = Field(default=30, ge=1, le=366, description="How far ahead it takes a send time (U).")
+    reconcilable: bool = Field(
+        default=False,
+        description="Hand every batch over as scheduled some minutes ahead, so that a lost answer can be found.",
+    )
     unicode: bool = Field(
         default=True,
         description="Whether texts beyond GSM 7-bit are sent; the vendor's document names only that (U).",
@@ -79,6 +83,7 @@ class WinSMS:
             schedule_ahead=timedelta(days=settings.schedule_days),
             schedule_least=timedelta(minutes=2),  # a time that has passed is sent at once (K), and is in minutes
             schedule_step=timedelta(minutes=1),  # K
+            options=frozenset({"reconcilable"}),
             deduplicates=False,  # K: clientMessageId is not saved
             ids_per_receipt_request=wire.MOST_PER_REQUEST,  # K
             receipt_window=timedelta(hours=72),  # I: they are kept for 90 days (K), but networks give up sooner
