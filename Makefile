@@ -3,7 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check venv format lock clean
+chaos: venv  ## break everything for some minutes; CHAOS_ARGS='--minutes 30 --seed 1'
+	$(BIN)/python -m tests.chaos $(CHAOS_ARGS)
+
+.PHONY: demo test check chaos venv format lock clean
 
 demo: venv  ## start the embedded stack, send a sample campaign through the sandbox, account for every row
 	$(BIN)/dispatcher demo

@@ -33,6 +33,10 @@ class Settings(BaseModel):
     )
     failing_share: float = Field(default=0.02, ge=0, le=1, description="The share that is not delivered.")
     latency_seconds: Seconds = Field(default=0, description="Seconds from carrying out to answering.")
+    token_seconds: float = Field(default=3600, gt=0, description="For how long an access token serves.")
+    duplicate_body_seconds: Seconds = Field(
+        default=0, description="For how long BSG answers an identical body with 429; 0 never does."
+    )
     api_key: str | None = Field(default=None, description="The only key taken; None takes any.")
     account: Literal["open", "locked", "trial"] = Field(default="open", description="The account's condition.")
 

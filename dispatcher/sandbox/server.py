@@ -16,12 +16,15 @@ from typing import Any, Self
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from dispatcher.sandbox.app import App, Clock, Reply, Request, Settings, Surroundings, json_reply
+from dispatcher.sandbox.bsg import Bsg
 from dispatcher.sandbox.control import PREFIX, Control
 from dispatcher.sandbox.faults import NOT_CARRIED_OUT, Fault, Faults, Kind
+from dispatcher.sandbox.netsapiens import NetSapiens
 from dispatcher.sandbox.record import Record, RequestEntry
+from dispatcher.sandbox.sakari import Sakari
 from dispatcher.sandbox.winsms import WinSms
 
-APPS: Sequence[type[App]] = (WinSms,)
+APPS: Sequence[type[App]] = (Bsg, NetSapiens, Sakari, WinSms)
 """The stand-ins there are, each asked in turn whether a path is its own."""
 
 _MOST_BYTES = 32_000_000  # of a body that is read at all
@@ -230,7 +233,7 @@ class _Handler(BaseHTTPRequestHandler):
             method=self.command,
             path=path,
             arrived_at=arrived_at,
-            sends=app.sends(located),
+            sends=self.command == "POST" and app.sends(located),
         )
         request = Request(
             number=entry.number,

@@ -6,7 +6,7 @@ import pytest
 
 from dispatcher.provider import Provider
 from dispatcher.sandbox import Sandbox, Settings
-from tests.providers.rows import ROWS, connect
+from tests.providers.rows import ROWS, let_in
 
 
 @pytest.fixture(scope="module")
@@ -29,4 +29,4 @@ def name(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def provider(name: str, sandbox: Sandbox) -> Provider:
-    return connect(name, sandbox)
+    return let_in(name, sandbox)

@@ -17,6 +17,7 @@ from dispatcher.errors import (
 )
 from dispatcher.provider import Answers, OutgoingBatch, Refusal
 from dispatcher.providers.winsms import Settings, connect, wire
+from dispatcher.throughput import LocalTokens
 from tests.providers.rows import batch_of, ordinary
 from tests.providers.vendor import Vendor
 
@@ -129,7 +130,7 @@ def test_what_breaks_a_rule_is_not_sent(batch: OutgoingBatch) -> None:
 
 
 def test_the_settings_decide_what_the_document_leaves_open() -> None:
-    can = connect(Settings(unicode=False, schedule_days=7, segments_per_second=100)).capabilities
+    can = connect(Settings(unicode=False, schedule_days=7, segments_per_second=100), LocalTokens()).capabilities
     assert (can.unicode, can.schedule_ahead, can.segments_per_second) == (False, timedelta(days=7), 100)
     assert (can.requests_per_second, can.sender, can.deduplicates) == (5.0, False, False)
     assert Settings(api_key=" ").missing() == ["DISPATCHER_WINSMS__API_KEY"]

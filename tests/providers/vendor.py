@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from dispatcher.providers.winsms import Settings, WinSMS, connect
+from dispatcher.throughput import LocalTokens
 from tests.misbehaving import Server, answer
 
 
@@ -17,7 +18,7 @@ class Vendor:
 
     def ask(self, question: Callable[[WinSMS], Any]) -> Any:
         with self.server:
-            provider = connect(Settings(base_url=self.server.url, api_key="the-key", timeout=5))
+            provider = connect(Settings(base_url=self.server.url, api_key="the-key", timeout=5), LocalTokens())
             try:
                 return question(provider)
             finally:
