@@ -9,6 +9,9 @@ from dispatcher.ledger import Ledger
 from dispatcher.provider import Provider
 from dispatcher.throughput import Limits, Permit, Throughput
 
+PATIENCE = 60.0
+"""Seconds that the second and later pages of a question wait for throughput."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account:

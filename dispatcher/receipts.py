@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from dispatcher.account import Account
+from dispatcher.account import PATIENCE, Account
 from dispatcher.errors import ProviderError, Throttled
 from dispatcher.ledger import AwaitedReceipts, Settlement
 from dispatcher.message import MessageState, reference
@@ -95,7 +95,8 @@ def _ask(a: Account, provider: FetchesReceipts, awaited: Sequence[Awaited], *, m
     requests = 0
     page: str | None = None
     while True:
-        if not a.wait_to_look_up(max_wait=max_wait):
+        # What has begun is waited for: the next poll would begin at the first page again.
+        if not a.wait_to_look_up(max_wait=max_wait if page is None else PATIENCE):
             return _Asked(receipts=receipts, requests=requests, left=_NO_THROUGHPUT, counts=False)
         requests += 1
         try:
@@ -128,7 +129,7 @@ def compare_scheduled(account: Account, *, max_wait: float = 2.0) -> ScheduledSt
     held: set[str] = set()
     page: str | None = None
     while True:
-        left = None if a.wait_to_look_up(max_wait=max_wait) else _NO_THROUGHPUT
+        left = None if a.wait_to_look_up(max_wait=max_wait if page is None else PATIENCE) else _NO_THROUGHPUT
         if left is None:
             try:
                 found = a.provider.list_scheduled(page)

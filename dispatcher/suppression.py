@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from dispatcher.account import Account
+from dispatcher.account import PATIENCE, Account
 from dispatcher.errors import ProviderError, Throttled
 from dispatcher.msisdn import normalise_column
 from dispatcher.provider import KnowsOptOuts
@@ -38,7 +38,7 @@ def sync(account: Account, *, max_wait: float = 5.0) -> Synced:
     seen = added = 0
     page: str | None = None
     while True:
-        if not a.wait_to_look_up(max_wait=max_wait):
+        if not a.wait_to_look_up(max_wait=max_wait if page is None else PATIENCE):
             return Synced(provider=a.name, seen=seen, added=added, left="throughput: sending goes first")
         try:
             found = a.provider.opt_outs(page)

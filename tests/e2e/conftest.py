@@ -16,6 +16,8 @@ from typing import Any
 
 import pytest
 
+from dispatcher import reporting
+from dispatcher.ledger import Ledger, open_ledger
 from dispatcher.sandbox import Sandbox, Settings, client_settings
 
 COMMAND = Path(sys.executable).parent / "dispatcher"
@@ -49,6 +51,7 @@ class Home:
     sandbox: Sandbox
     environment: dict[str, str]
     stack: subprocess.Popen[str] | None = None
+    ledger: Ledger | None = None
     log: Path = field(init=False)
 
     def __post_init__(self) -> None:
@@ -97,7 +100,10 @@ class Home:
         return str(found["campaign"])
 
     def status(self, campaign: str) -> dict[str, Any]:
-        return self.json("status", campaign)
+        """Return what `status --json` prints, without the cost of a process: tests ask for it again and again."""
+        if self.ledger is None:
+            self.ledger = open_ledger(f"sqlite:///{self.folder / 'home' / 'ledger.db'}")
+        return reporting.status(self.ledger, self.ledger.campaigns.get(campaign))
 
     def states(self, campaign: str) -> dict[str, int]:
         """Return how many messages there are in each state that has some."""
@@ -165,6 +171,8 @@ def home(tmp_path: Path) -> Iterator[Home]:
             },
         )
         yield made
+        if made.ledger is not None:
+            made.ledger.close()
         if made.stack is not None:
             pids = made.pids()
             if made.stack.poll() is None:

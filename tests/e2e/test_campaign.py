@@ -32,6 +32,7 @@ def test_a_whole_campaign_is_accounted_for_row_by_row(home: Home) -> None:
         "suppressed": 0,
     }
     status = home.wait(found["campaign"])
+    assert home.json("status", found["campaign"]) == status
     report = home.report(found["campaign"])
     assert fates(report) == {"delivered": 2500, "refused": 1, "duplicate": 1, "invalid": 1}
     assert [int(row["row"]) for row in report] == list(range(1, 2504))

@@ -1,6 +1,7 @@
 """The same commands on every provider: a campaign end to end, its own abilities, and nobody in another's way."""
 
 import time
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -78,8 +79,6 @@ def test_an_expired_token_in_mid_campaign_is_renewed_by_itself(home: Home, name:
 
 
 def test_the_ledger_keeps_the_time_where_the_provider_has_no_schedule(home: Home) -> None:
-    from datetime import UTC, datetime, timedelta  # noqa: PLC0415
-
     home.up()
     at = datetime.now(UTC) + timedelta(seconds=5)
     args = ("--provider", "netsapiens", "--text", "Hi", "--at", at.isoformat())
@@ -90,8 +89,6 @@ def test_the_ledger_keeps_the_time_where_the_provider_has_no_schedule(home: Home
 
 
 def test_bsg_stops_what_it_has_scheduled(home: Home) -> None:
-    from datetime import UTC, datetime, timedelta  # noqa: PLC0415
-
     home.up()
     at = (datetime.now(UTC) + timedelta(hours=2)).replace(second=0, microsecond=0)
     found = home.json("enqueue", str(home.people(20)), "--provider", "bsg", "--text", "Hi", "--at", at.isoformat())
@@ -161,7 +158,8 @@ def test_what_the_providers_keep_is_listed_and_opt_outs_are_brought_home(home: H
         ("netsapiens", "subscriptions", "list"),
     ):
         home.run(*command, "--json")
-    home.sandbox.record  # noqa: B018
+    home.up()
     synced = {one["provider"]: one for one in home.json("optouts", "sync")}
     assert set(synced) == {"winsms", "bsg"}
     assert all(one["left"] is None for one in synced.values())
+    home.down()
