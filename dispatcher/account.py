@@ -48,12 +48,14 @@ class Account:
 
     def wait_to_look_up(self, *, max_wait: float) -> bool:
         """Reserve the throughput of one look-up and wait for it; False where there is none within `max_wait`."""
+        until = self.monotonic() + max_wait
         while True:
-            permit = self.throughput.reserve(self.name, self.limits, lookup=True, max_wait=max_wait)
-            if not permit.granted:
+            left = max(0.0, until - self.monotonic())
+            permit = self.throughput.reserve(self.name, self.limits, lookup=True, max_wait=left)
+            if not permit.granted and permit.send_at() > until:
                 return False
             self.sleep_until(permit.send_at())
-            if not permit.late(self.monotonic()):
+            if permit.granted and not permit.late(self.monotonic()):
                 return True
 
     def throttled(self, retry_after: float | None) -> None:

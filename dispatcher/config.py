@@ -8,7 +8,7 @@ import tempfile
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import platformdirs
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model
@@ -33,7 +33,7 @@ def _empty_is_none(value: object) -> object:
     return None if value == "" else value
 
 
-Rate = Annotated[float | None, BeforeValidator(_empty_is_none), Field(gt=0)]
+Rate = Annotated[Annotated[float, Field(gt=0)] | None, BeforeValidator(_empty_is_none)]
 """A limit per second; None (or an empty variable) means that there is none."""
 
 
@@ -63,7 +63,7 @@ class Settings(BaseSettings):
         nested_model_default_partial_update=True,
     )
 
-    home: Path = Field(default_factory=lambda: Path(platformdirs.user_data_dir("dispatcher")))
+    home: Path = Path()  # the platform's folder for user data
     ledger_url: str = ""
     redis_url: str = ""
     broker_url: str = ""
@@ -73,7 +73,7 @@ class Settings(BaseSettings):
     threads: int = Field(default=16, ge=1, le=256)
     drain_seconds: float = Field(default=30.0, ge=0)
     lease_margin: float = Field(default=30.0, ge=1, description="Seconds by which a lease outlives its request.")
-    log_level: str = "INFO"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     failpoint: str = Field(default="", description="For tests: kill a worker at this point.")
 
     @property
@@ -116,6 +116,8 @@ class Settings(BaseSettings):
     def model_post_init(self, context: object, /) -> None:
         """Fill in what follows from the home."""
         super().model_post_init(context)
+        if self.home == Path():
+            self.home = Path(platformdirs.user_data_dir("dispatcher"))
         self.home = self.home.expanduser().absolute()
         if not self.ledger_url:
             self.ledger_url = f"sqlite:///{self.home / 'ledger.db'}"

@@ -70,7 +70,7 @@ def poll(account: Account, *, every: timedelta, seconds: float = 20.0, max_wait:
             polled = replace(
                 polled,
                 requests=polled.requests + asked.requests,
-                messages=polled.messages + len(question),
+                messages=polled.messages + (len(question) if asked.requests else 0),
                 settled=polled.settled + settled,
                 left=asked.left,
             )

@@ -9,6 +9,9 @@ from dispatcher.provider import Capabilities
 SLICE = "slice"
 """The family of leases that count the slices of work under way: `slice.<provider>:<n>`."""
 
+BEAT = "beat"
+"""The name under which the periodic schedule gives its sign of life."""
+
 _TIME_TO_FIND = timedelta(minutes=1)
 
 

@@ -80,7 +80,10 @@ def submit_next(account: Account) -> Step:
     a, name = account, account.name
     reach("before_claim")
     # Asked first, so that a claim is not taken and handed back again and again while throughput is short.
-    if a.throughput.wait(name, a.limits) > MAX_WAIT:
+    segments = a.ledger.batches.next_segments(name, now=a.clock())
+    if segments is None:
+        return Step(outcome="idle", go_on=False)
+    if a.throughput.wait(name, a.limits, segments=segments) > MAX_WAIT:
         return Step(outcome="waiting", go_on=False)
     lease = timedelta(seconds=_CLAIM_SECONDS + a.timeout + a.lease_margin)
     claim = a.ledger.batches.claim(name, owner=a.who, now=a.clock(), lease=lease)
@@ -164,9 +167,9 @@ def _prepared(a: Account, claim: Claim, batch: OutgoingBatch) -> bool:
             return True
         why, seconds = "throughput", 1.0
     except ProviderError as error:
-        why, seconds = str(error), min(60.0, 2.0 ** min(claim.attempt, 6))
+        why, seconds = str(error), min(60.0, 2.0 ** min(claim.tried + 1, 6))
         if isinstance(error, Refused):
-            _pause(a, claim, f"{a.name}: {why}")
+            _pause(a, claim, why)
     a.ledger.outcomes.hand_back(claim, now=a.clock(), why=why, due_at=a.clock() + timedelta(seconds=seconds))
     return False
 
@@ -185,7 +188,7 @@ def _request(a: Account, claim: Claim, content: BatchContent, batch: OutgoingBat
         return _told(a, claim, "throttled", began, go_on=False, why=why)
     except NotSubmitted as error:
         why = str(error)
-        due_at = a.clock() + timedelta(seconds=min(60, 2 ** min(claim.attempt, 6)))
+        due_at = a.clock() + timedelta(seconds=min(60, 2 ** min(claim.tried + 1, 6)))
         _recording(a, lambda: outcomes.not_submitted(claim, now=a.clock(), why=why, due_at=due_at))
         return _told(a, claim, "not_submitted", began, go_on=False, why=why)
     except OutcomeUnknown as error:
@@ -195,20 +198,20 @@ def _request(a: Account, claim: Claim, content: BatchContent, batch: OutgoingBat
     except InvalidRequest as error:
         why = str(error)
         _recording(a, lambda: outcomes.refused(claim, now=a.clock(), why=why))
-        _pause(a, claim, f"{a.name} refused a request as malformed: {why}")
+        _pause(a, claim, f"refused as malformed: {why}")
         return _told(a, claim, "refused", began, go_on=True, why=why)
     except Refused as error:
         # Credentials or credit: nothing is wrong with the batch, so it waits for a person to mend the account.
         why = str(error)
         _recording(a, lambda: outcomes.not_submitted(claim, now=a.clock(), why=why))
-        _pause(a, claim, f"{a.name}: {why}")
+        _pause(a, claim, why)
         return _told(a, claim, "refused", began, go_on=True, why=why)
     reach("after_answer")
     _recording(a, lambda: outcomes.submitted(claim, content, answers, now=a.clock(), receipt_window=window))
     reach("after_outcome")
     _suppress_opted_out(a, batch, answers)
     if answers.pause is not None:
-        _pause(a, claim, f"{a.name}: {answers.pause}")
+        _pause(a, claim, answers.pause)
     return _told(a, claim, "submitted", began, go_on=True)
 
 
@@ -229,7 +232,8 @@ def _recording(a: Account, record: Callable[[], bool]) -> None:
             return
 
 
-def _pause(a: Account, claim: Claim, reason: str) -> None:
+def _pause(a: Account, claim: Claim, why: str) -> None:
+    reason = why if why.startswith(a.name) else f"{a.name}: {why}"
     campaign = a.ledger.campaigns.get(claim.campaign)
     try:
         a.ledger.campaigns.move(campaign, CampaignState.PAUSED, who=a.who, now=a.clock(), reason=reason)

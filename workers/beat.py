@@ -14,7 +14,7 @@ def schedule(names: Iterable[str], *, poll_every: float) -> dict[str, dict[str, 
         ("optouts", 600.0),
         ("subscriptions", 600.0),
     ]
-    return {
+    return {"beat": {"task": "beat", "schedule": 10.0, "options": {"expires": 10.0}}} | {
         f"{task}.{name}": {"task": task, "schedule": every, "args": (name,), "options": {"expires": every}}
         for name in names
         for task, every in table

@@ -102,7 +102,10 @@ class _Lead:
             return
         recovery.sweep(runtime.ledger, receipt_windows=runtime.receipt_windows(), who=runtime.who, now=now)
         for name in providers.names():
-            self._ring(name, now)
+            try:
+                self._ring(name, now)
+            except DispatcherError as error:  # what is wrong with one is no matter of the others
+                log.warning("pump.interrupted provider=%s why=%s", name, error)
 
     def give_up(self) -> None:
         """Hand the lease on."""
@@ -124,7 +127,6 @@ class _Lead:
 
     def _pause_all(self, provider: str, now: datetime, reason: str) -> None:
         ledger = self._runtime.ledger
-        for campaign in ledger.campaigns.latest():
-            if campaign.provider == provider and campaign.state in (CampaignState.RUNNING, CampaignState.SCHEDULED):
-                ledger.campaigns.move(campaign, CampaignState.PAUSED, who=self._runtime.who, now=now, reason=reason)
-                log.warning("campaign.paused campaign=%s reason=%s", campaign.public_id, reason)
+        for campaign in ledger.campaigns.releasing(provider):
+            ledger.campaigns.move(campaign, CampaignState.PAUSED, who=self._runtime.who, now=now, reason=reason)
+            log.warning("campaign.paused campaign=%s reason=%s", campaign.public_id, reason)

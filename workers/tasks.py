@@ -9,6 +9,7 @@ from dispatcher import cancellation, receipts, recovery, submission, suppression
 from dispatcher.account import Account
 from dispatcher.errors import LedgerError, ProviderError, ThroughputUnavailable
 from dispatcher.provider import RenewsSubscriptions
+from dispatcher.release import BEAT
 from workers import pump
 from workers.app import app, runtime
 
@@ -34,6 +35,16 @@ def submit(provider: str) -> None:
         return
     if any(step.messages for step in steps):
         pump.worked()
+
+
+@app.task(name="beat")
+def note_beat() -> None:
+    """Leave a sign that beat is alive: without it there are no receipts, and nothing else would tell."""
+    try:
+        now = runtime.clock()
+        runtime.ledger.leases.beat(BEAT, started_at=now, worked_at=None, now=now)
+    except LedgerError as error:
+        log.warning("beat.interrupted why=%s", error)
 
 
 @app.task(name="receipts")

@@ -4,16 +4,19 @@ import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import click
 
 from dispatcher import providers, receipts, recovery, stack
 from dispatcher import sandbox as stand_ins
+from dispatcher.cli.accounts import take_lookup
 from dispatcher.cli.opening import opened
 from dispatcher.cli.output import console, json_option, print_json, printable
 from dispatcher.errors import DispatcherError, UsageError
-from dispatcher.provider import FetchesReceipts, TellsBalance
+from dispatcher.provider import ChecksCredentials, FetchesReceipts, TellsBalance
+from dispatcher.release import BEAT
 from dispatcher.runtime import Runtime
 
 _STALE = timedelta(seconds=30)
@@ -183,13 +186,14 @@ def _workers(runtime: Runtime) -> Iterator[Finding]:
         seen = runtime.ledger.leases.workers()
     except DispatcherError:
         return
-    alive = [worker for worker in seen if now - worker.seen_at <= _STALE]
+    recent = [one for one in seen if now - one.seen_at <= _STALE]
+    alive = [one for one in recent if one.name != BEAT]
     for worker in seen:
-        if worker not in alive:
+        if worker not in recent and worker.name != BEAT:
             silent = now - worker.seen_at
             yield Finding(
                 what="worker",
-                ok=False,
+                ok=None,
                 found=f"{worker.name} gave its last sign of life {silent.total_seconds():.0f} s ago",
                 remedy="it died or hangs; what it held is settled when its leases end. Start another.",
             )
@@ -199,6 +203,13 @@ def _workers(runtime: Runtime) -> Iterator[Finding]:
         found=f"{len(alive)} alive" if alive else "none alive",
         remedy="" if alive else "start some: `dispatcher up`, or `celery -A workers.app worker`",
     )
+    beats = any(one.name == BEAT for one in recent)
+    yield Finding(
+        what="beat",
+        ok=beats if alive else None,
+        found="periodic tasks run" if beats else "no periodic task has run of late: no receipts are asked for",
+        remedy="" if beats else "start it: `dispatcher up`, or `celery -A workers.app beat`",
+    )
 
 
 def _accounts(runtime: Runtime) -> Iterator[Finding]:
@@ -207,16 +218,18 @@ def _accounts(runtime: Runtime) -> Iterator[Finding]:
         if missing:
             yield Finding(what=name, ok=None, found="not configured", remedy=f"to use it, set {', '.join(missing)}")
             continue
-        provider = runtime.provider(name)
-        if isinstance(provider, TellsBalance):
-            base = runtime.settings.section(name).base_url
+        yield _tried(name, partial(_let_in, runtime, name), f"check the DISPATCHER_{name.upper()}__… settings")
 
-            def look(asked: TellsBalance = provider, base: str = base) -> str:
-                return f"credentials accepted by {base}, balance {asked.balance():f}"
 
-            yield _tried(name, look, f"check the DISPATCHER_{name.upper()}__… settings")
-        else:
-            yield Finding(what=name, ok=True, found="configured; it has no call that would try the credentials")
+def _let_in(runtime: Runtime, name: str) -> str:
+    """Try the credentials by a call that costs nothing."""
+    take_lookup(runtime, name)
+    provider, base = runtime.provider(name), runtime.settings.section(name).base_url
+    if isinstance(provider, ChecksCredentials):
+        return f"let in by {base}: {provider.check()}"
+    if isinstance(provider, TellsBalance):
+        return f"let in by {base}: balance {provider.balance():f}"
+    return "configured; it has no call that would try the credentials"
 
 
 def _tried(what: str, look: Callable[[], str], remedy: str = "") -> Finding:

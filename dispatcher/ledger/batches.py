@@ -16,6 +16,18 @@ class Batches:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    def next_segments(self, provider: str, *, now: datetime) -> int | None:
+        """Return the segments of the batch that would be claimed now, None where none is due."""
+        with self._database.read() as tx:
+            best = tx.first(
+                "SELECT b.segments FROM campaign c JOIN batch b ON b.campaign_id = c.id AND b.state = 'pending'"
+                " AND b.due_at <= :now WHERE c.provider = :provider AND c.state IN ('running', 'scheduled')"
+                " ORDER BY c.priority DESC, c.served, c.id, b.due_at, b.id LIMIT 1",
+                provider=provider,
+                now=micros(now),
+            )
+        return None if best is None else int(best.segments)
+
     def claim(self, provider: str, *, owner: str, now: datetime, lease: timedelta) -> Claim | None:
         """Take the best batch that is due: highest priority, then the campaign that has been served least.
 
@@ -57,6 +69,7 @@ class Batches:
                 campaign=campaign.public_id,
                 provider=provider,
                 attempt=batch.attempt,
+                tried=tx.rows("SELECT COUNT(*) AS many FROM attempt WHERE batch_id = :id", id=batch.id)[0].many,
                 owner=owner,
                 messages=batch.messages,
                 segments=batch.segments,

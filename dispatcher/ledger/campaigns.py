@@ -59,6 +59,15 @@ class Campaigns:
             rows = tx.rows(f"SELECT {_COLUMNS} FROM campaign ORDER BY id DESC LIMIT :most", most=most)
         return [_campaign(row) for row in rows]
 
+    def releasing(self, provider: str) -> list[Campaign]:
+        """Return the campaigns of a provider whose batches may be claimed."""
+        with self._database.read() as tx:
+            rows = tx.rows(
+                f"SELECT {_COLUMNS} FROM campaign WHERE provider = :provider AND state IN ('running', 'scheduled')",
+                provider=provider,
+            )
+        return [_campaign(row) for row in rows]
+
     def counts(self, campaign: Campaign) -> Counts:
         """Return how many messages and batches are in each state, and the money."""
         with self._database.read() as tx:
@@ -138,6 +147,7 @@ class Campaigns:
                     MessageState.QUEUED,
                     MessageState.CANCELLED,
                     reason="campaign cancelled",
+                    settled_at=micros(now),
                 )
                 count(tx, campaign_id=int(batch.campaign_id), batch_id=int(batch.id), changes=changes)
             if batches:
@@ -160,7 +170,7 @@ class Campaigns:
         """
         with self._database.read() as tx:
             open_campaigns = tx.rows(
-                "SELECT id, public_id, state, send_at FROM campaign WHERE state IN ('scheduled', 'running', 'paused')"
+                "SELECT id, public_id, state, send_at, reason FROM campaign WHERE state IN ('scheduled', 'running', 'paused')"
             )
         moved = []
         for row in open_campaigns:
@@ -170,7 +180,9 @@ class Campaigns:
             with self._database.write() as tx:
                 current = tx.first("SELECT state FROM campaign WHERE id = :id", id=row.id)
                 if current is not None and current.state == row.state:
-                    _move(tx, row.id, CampaignState(row.state), state, who=who, now=now, reason=None)
+                    # What paused it stays with it to the end.
+                    reason = row.reason if state is CampaignState.COMPLETED else None
+                    _move(tx, row.id, CampaignState(row.state), state, who=who, now=now, reason=reason)
                     moved.append((str(row.public_id), state))
         return moved
 

@@ -149,7 +149,12 @@ class Doubts:
         """End the doubt without an answer: its messages are unconfirmed, and are never sent again."""
         with self._database.write() as tx:
             changes = move_batch_messages(
-                tx, doubt.batch_id, MessageState.UNKNOWN, MessageState.UNCONFIRMED, reason="given up by a person"
+                tx,
+                doubt.batch_id,
+                MessageState.UNKNOWN,
+                MessageState.UNCONFIRMED,
+                reason="given up by a person",
+                settled_at=micros(now),
             )
             tx.run("UPDATE batch SET look_up_at = NULL WHERE id = :id", id=doubt.batch_id)
             count(tx, campaign_id=doubt.campaign_id, batch_id=doubt.batch_id, changes=changes)

@@ -80,15 +80,23 @@ def move_messages(tx: Transaction, moves: Sequence[MessageMove]) -> dict[int, di
 
 
 def move_batch_messages(
-    tx: Transaction, batch_id: int, before: MessageState, after: MessageState, *, reason: str | None
+    tx: Transaction,
+    batch_id: int,
+    before: MessageState,
+    after: MessageState,
+    *,
+    reason: str | None,
+    settled_at: int | None = None,
 ) -> dict[str, int]:
     """Move all messages of a batch that are in one state to another, and return the counter changes."""
     first = batch_id * MESSAGES_PER_BATCH
     many = tx.run(
-        "UPDATE message SET state = :after, reason = :reason WHERE id >= :first AND id < :end AND state = :before",
+        "UPDATE message SET state = :after, reason = :reason, settled_at = :settled_at"
+        " WHERE id >= :first AND id < :end AND state = :before",
         after=after.value,
         before=before.value,
         reason=reason,
+        settled_at=settled_at,
         first=first,
         end=first + MESSAGES_PER_BATCH,
     )

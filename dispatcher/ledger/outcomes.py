@@ -133,7 +133,7 @@ class Outcomes:
         )
         if found is None or found.state not in (BatchState.SUBMITTING, BatchState.UNKNOWN):
             return None
-        if found.state == state or (found.state == BatchState.UNKNOWN and state is not BatchState.SUBMITTED):
+        if found.state == state or (found.state == BatchState.UNKNOWN and state is BatchState.UNKNOWN):
             return None
         sets = "".join(f", {name} = :{name}" for name in columns)
         tx.run(
@@ -170,7 +170,14 @@ class Outcomes:
             if before is None:
                 _keep_evidence(tx, claim, state.value, why, now=now)
                 return False
-            changes = move_batch_messages(tx, claim.batch_id, MessageState.QUEUED, message_state, reason=why)
+            changes = move_batch_messages(
+                tx,
+                claim.batch_id,
+                MessageState.QUEUED,
+                message_state,
+                reason=why,
+                settled_at=micros(now) if message_state is MessageState.REFUSED else None,
+            )
             changes |= shifts("batch", [(before.value, state.value, 1)])
             count(tx, campaign_id=claim.campaign_id, batch_id=claim.batch_id, changes=changes)
             _end_attempt(tx, claim, state.value, why, now=now)
@@ -221,6 +228,12 @@ class Outcomes:
                 if before is not BatchState.CLAIMED:
                     _keep_evidence(tx, claim, "not submitted", why, now=now)
                 return False
+            # It was not served after all.
+            tx.run(
+                "UPDATE campaign SET served = served - :segments WHERE id = :id",
+                segments=claim.segments,
+                id=claim.campaign_id,
+            )
             count(
                 tx,
                 campaign_id=claim.campaign_id,
@@ -241,6 +254,7 @@ def _claim(row: Row[Any]) -> Claim:
         campaign=row.public_id,
         provider=row.provider,
         attempt=row.attempt,
+        tried=0,
         owner=row.owner or "",
         messages=row.messages,
         segments=row.segments,

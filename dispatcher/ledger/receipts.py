@@ -21,7 +21,9 @@ class Receipts:
         self._database = database
 
     def due(self, provider: str, *, now: datetime, most: int) -> list[AwaitedReceipts]:
-        """Return batches whose messages should be asked for now, young ones first, of about `most` messages in all.
+        """Return batches whose messages should be asked for now, of about `most` messages in all.
+
+        Those never asked for come first, then the longest overdue: nobody waits for ever where look-ups are few.
 
         A batch with nothing left to ask for is taken off the list here.
         """
@@ -33,7 +35,7 @@ class Receipts:
                 "SELECT b.id, b.provider_reference, b.submitted_at, b.receipts_asked_at, b.receipts_until,"
                 " c.public_id FROM batch b JOIN campaign c ON c.id = b.campaign_id"
                 " WHERE b.provider = :provider AND b.receipts_due_at <= :now"
-                " ORDER BY b.submitted_at DESC, b.id LIMIT :most",
+                " ORDER BY b.receipts_asked_at IS NOT NULL, b.receipts_due_at, b.id LIMIT :most",
                 provider=provider,
                 now=micros(now),
                 most=max(1, most),
@@ -116,6 +118,9 @@ class Receipts:
 
     def close_windows(self, *, who: str, now: datetime, most: int = 50) -> int:
         """Settle as unconfirmed what was never confirmed within the receipt window; return how many messages."""
+        with self._database.read() as tx:
+            if tx.first("SELECT 1 FROM batch WHERE receipts_until <= :now LIMIT 1", now=micros(now)) is None:
+                return 0
         with self._database.write() as tx:
             batches = tx.rows(
                 "SELECT id FROM batch WHERE receipts_until <= :now ORDER BY id LIMIT :most",

@@ -104,7 +104,8 @@ class Claim:
     campaign_id: int
     campaign: str
     provider: str
-    attempt: int  # the attempt that this claim may make
+    attempt: int  # fences: each claim has one of its own, and an outcome counts only under the last
+    tried: int  # how many attempts were made before
     owner: str
     messages: int
     segments: int

@@ -4,6 +4,7 @@ A provider file has a `Settings` (a ProviderSettings: where it is and what it ta
 `connect(settings, tokens)` that returns the provider without any I/O.
 """
 
+import functools
 import importlib
 import pkgutil
 from types import ModuleType
@@ -14,6 +15,7 @@ from dispatcher.errors import SettingsError
 from dispatcher.provider import Provider, Tokens
 
 
+@functools.cache
 def names() -> tuple[str, ...]:
     """Return the names of the supported providers, in alphabetical order."""
     found = (module.name for module in pkgutil.iter_modules(__path__))

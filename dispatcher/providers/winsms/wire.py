@@ -217,7 +217,8 @@ def answers(batch: OutgoingBatch, answer: SendAnswer) -> Answers:
             refused[position] = Refusal(reason=reason or "no reason given", opted_out=_key(reason) == "OPTEDOUT")
     account = {_key(refusal.reason): refusal.reason for refusal in refused.values()}
     for key, error in _OF_THE_ACCOUNT.items():
-        if set(account) == {key} and len(refused) == len(batch):
+        # Nobody was accepted, so the whole batch may go later; whoever was refused for himself is so again then.
+        if key in account and len(refused) == len(batch):
             raise error(f"winsms: every recipient was refused: {account[key]}")
     return Answers(
         provider_message_ids=ids,

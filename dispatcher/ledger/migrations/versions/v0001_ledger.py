@@ -58,6 +58,7 @@ BATCH_MOVES = [
     "submitting>pending",
     "unknown>submitted",
     "unknown>pending",
+    "unknown>refused",
 ]
 CAMPAIGN_MOVES = [
     "draft>scheduled",
