@@ -15,6 +15,8 @@ from dispatcher.provider import (
     Answers,
     Awaited,
     Capabilities,
+    IncomingPage,
+    OptOutPage,
     OutgoingBatch,
     Recall,
     Receipt,
@@ -23,7 +25,7 @@ from dispatcher.provider import (
     ScheduledPage,
     Tokens,
 )
-from dispatcher.providers.winsms import wire
+from dispatcher.providers.winsms import inbox, wire
 from dispatcher.transport import Transport
 
 
@@ -220,6 +222,38 @@ class WinSMS:
                 )
             )
         return recalls
+
+    def incoming(self, page: str | None = None, /) -> IncomingPage:
+        """Return up to 1000 messages that came in; `page` is an offset (K).
+
+        Raises:
+            NotSubmitted: there is no answer; ask again later.
+            Refused: WinSMS refused the request.
+        """
+        offset = int(page or 0)
+        params = {"offset": offset, "limit": wire.MOST_PER_REQUEST}
+        reply = self._transport.look_up("GET", "/sms/incoming", params=params)
+        answer = reply.json(inbox.IncomingAnswer)
+        rows = answer.incoming_messages
+        if rows is None:
+            raise reply.unclear("it names no incoming messages")
+        seen = offset + len(rows)
+        more = rows and seen < (answer.results_total_available or 0)
+        return IncomingPage(messages=inbox.messages(rows), next_page=str(seen) if more else None)
+
+    def opt_outs(self, page: str | None = None, /) -> OptOutPage:
+        """Return everyone who opted out, numbers added by hand among them; there is one page (K).
+
+        Raises:
+            NotSubmitted: there is no answer; ask again later.
+            Refused: WinSMS refused the request.
+        """
+        del page
+        reply = self._transport.look_up("GET", "/sms/incoming/optout")
+        rows = reply.json(inbox.OptOutAnswer).incoming_optout_messages
+        if rows is None:
+            raise reply.unclear("it names no opt-outs")
+        return OptOutPage(opt_outs=inbox.opt_outs(rows))
 
     def balance(self) -> Decimal:
         """Return the credits that are left on the account.
