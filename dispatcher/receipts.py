@@ -1,7 +1,7 @@
 """Polls delivery receipts and the state of what is scheduled at a provider, and writes down what it learns."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -9,11 +9,12 @@ from dispatcher.account import PATIENCE, Account
 from dispatcher.errors import ProviderError, Throttled
 from dispatcher.ledger import AwaitedReceipts, Settlement
 from dispatcher.message import MessageState, reference
-from dispatcher.provider import Awaited, FetchesReceipts, Receipt, Schedules
+from dispatcher.provider import Awaited, Capabilities, FetchesReceipts, Receipt, Schedules
 
 log = logging.getLogger(__name__)
 
 _NO_THROUGHPUT = "throughput: sending goes first"
+_AT_ONCE = 100
 _LONGEST_PAUSE = timedelta(hours=1)
 _AGE_SHARE = 10
 """A message is asked for again after a tenth of its age, so that old ones cost little."""
@@ -55,28 +56,42 @@ def poll(account: Account, *, every: timedelta, seconds: float = 20.0, max_wait:
     until = a.monotonic() + seconds
     can = a.provider.capabilities
     while a.monotonic() < until:
-        due = a.ledger.receipts.due(a.name, now=a.clock(), most=can.ids_per_receipt_request)
+        due = a.ledger.receipts.due(a.name, now=a.clock(), most=max(can.ids_per_receipt_request, _AT_ONCE))
         if not due:
             return polled
-        if can.receipts_by_batch:
-            questions = [(_awaited(batch), [batch]) for batch in due]
-        else:
-            awaited = [one for batch in due for one in _awaited(batch)]
-            most = can.ids_per_receipt_request
-            questions = [(awaited[start : start + most], due) for start in range(0, len(awaited), most)]
-        for question, batches in questions:
+        receipts: list[Receipt] = []
+        asked_for: set[int] = set()
+        left: str | None = None
+        for question in _questions(due, can):
             asked = _ask(a, a.provider, question, max_wait=max_wait)
-            settled = _apply(a, asked.receipts, batches if asked.counts else [], every)
+            receipts += asked.receipts
+            left = asked.left
+            if asked.counts:
+                asked_for.update(one.message_id for one in question)
             polled = replace(
                 polled,
                 requests=polled.requests + asked.requests,
                 messages=polled.messages + (len(question) if asked.requests else 0),
-                settled=polled.settled + settled,
-                left=asked.left,
+                left=left,
             )
-            if asked.left is not None:
-                return polled
+            if left is not None or a.monotonic() > until:
+                break
+        # One commit for many questions: where each is about one message, commits would cost more than asking.
+        done = [batch for batch in due if asked_for.issuperset(batch.message_ids)]
+        polled = replace(polled, settled=polled.settled + _apply(a, receipts, done, every))
+        if left is not None:
+            return polled
     return replace(polled, left="more is due")
+
+
+def _questions(due: Sequence[AwaitedReceipts], can: Capabilities) -> Iterator[list[Awaited]]:
+    """Put what is due into questions that one request (and its pages) can carry."""
+    if can.receipts_by_batch:
+        yield from map(_awaited, due)
+        return
+    awaited = [one for batch in due for one in _awaited(batch)]
+    for start in range(0, len(awaited), can.ids_per_receipt_request):
+        yield awaited[start : start + can.ids_per_receipt_request]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -35,7 +35,7 @@ _SETTINGS = {
     "DISPATCHER_SAKARI__SEGMENTS_PER_SECOND": "500",
     "DISPATCHER_NETSAPIENS__REQUESTS_PER_SECOND": "100",
 }
-_SHARE = {"netsapiens": 0.08, "sakari": 0.3}
+_SHARE = {"netsapiens": 0.05, "sakari": 0.3}
 """How much of the list goes to a provider that takes few messages a request; all of it to the others."""
 
 
