@@ -206,7 +206,8 @@ def _workers(runtime: Runtime) -> Iterator[Finding]:
     beats = any(one.name == BEAT for one in recent)
     yield Finding(
         what="beat",
-        ok=beats if alive else None,
+        # A stack that has just started has not had its first tick yet.
+        ok=beats or (None if not alive or now - min(one.started_at for one in alive) < _STALE else False),
         found="periodic tasks run" if beats else "no periodic task has run of late: no receipts are asked for",
         remedy="" if beats else "start it: `dispatcher up`, or `celery -A workers.app beat`",
     )

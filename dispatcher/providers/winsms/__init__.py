@@ -3,11 +3,12 @@
 Marks in this file: K the vendor's document says so, I inferred, U unknown (and then a setting with a cautious default).
 """
 
-from collections.abc import Sequence
-from datetime import timedelta
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Annotated
 
-from pydantic import Field, SecretStr
+from pydantic import BeforeValidator, Field, SecretStr
 
 from dispatcher.config import ProviderSettings, Rate
 from dispatcher.errors import AuthenticationFailed
@@ -40,6 +41,16 @@ class Settings(ProviderSettings):
         default=False,
         description="Hand every batch over as scheduled some minutes ahead, so that a lost answer can be found.",
     )
+    lookup_grace_seconds: Annotated[float | None, BeforeValidator(lambda value: None if value == "" else value)] = (
+        Field(
+            default=60,
+            ge=1,
+            description=(
+                "For how long after its time-out a scheduled batch may be absent from WinSMS's list although it was"
+                " accepted (U): one whose answer was lost, and that is still absent then, is sent again. Empty: never."
+            ),
+        )
+    )
     unicode: bool = Field(
         default=True,
         description="Whether texts beyond GSM 7-bit are sent; the vendor's document names only that (U).",
@@ -68,12 +79,13 @@ class WinSMS:
     """One WinSMS account.
 
     An immediate send whose answer was lost cannot be found again (K: WinSMS does not keep our ids); a scheduled one
-    can, by `list_scheduled`.
+    can, for as long as WinSMS holds it.
     """
 
     name = "winsms"
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        grace = settings.lookup_grace_seconds
         self.capabilities = Capabilities(
             messages_per_request=wire.MOST_PER_REQUEST,
             bytes_per_request=wire.MOST_BYTES - wire.FRAME,
@@ -88,11 +100,13 @@ class WinSMS:
             options=frozenset({"reconcilable"}),
             deduplicates=False,  # K: clientMessageId is not saved
             ids_per_receipt_request=wire.MOST_PER_REQUEST,  # K
+            lookup_grace=None if grace is None else timedelta(seconds=settings.timeout + grace),
             receipt_window=timedelta(hours=72),  # I: they are kept for 90 days (K), but networks give up sooner
             requests_per_second=settings.requests_per_second,
             segments_per_second=settings.segments_per_second,
         )
         self._settings = settings
+        self._clock = clock
         self._transport = Transport(base_url=settings.base_url, timeout=settings.timeout, headers=self._credentials)
 
     def _credentials(self) -> dict[str, str]:
@@ -155,6 +169,27 @@ class WinSMS:
             )
         return ReceiptPage(receipts=receipts)
 
+    def find(self, lost: OutgoingBatch, attempted_at: datetime, wait: Callable[[], None], /) -> LookUp:
+        """Look for a scheduled batch whose answer was lost among what WinSMS holds; see `lost`, also for the danger.
+
+        Nothing is told of one that was sent at once, or whose time has (nearly) come: it is listed no more then.
+
+        Raises:
+            NotSubmitted: there is no answer; ask again later.
+            Refused: WinSMS refused the request.
+        """
+        if lost.scheduled_for is None:
+            return LookUp(verdict=Verdict.NEVER, evidence="it was sent at once, and only what is scheduled is listed")
+        leaves = lost.scheduled_for - finding.LEAVES
+        if self._clock() >= leaves:
+            return LookUp(verdict=Verdict.NEVER, evidence="the time has passed; they are no longer listed")
+        found = finding.judge(lost, attempted_at, finding.read(self._scheduled, wait))
+        if found.verdict is Verdict.ABSENT and self._clock() >= leaves:
+            return LookUp(
+                verdict=Verdict.UNCLEAR, evidence=f"{found.evidence}, but the time passed while it was read"
+            )
+        return found
+
     def list_scheduled(self, page: str | None = None, /) -> ScheduledPage:
         """Return up to 1000 scheduled messages; `page` is an offset (K).
 
@@ -166,6 +201,12 @@ class WinSMS:
             Refused: WinSMS refused the request.
         """
         offset = int(page or 0)
+        messages, told = self._scheduled(offset)
+        total = max(told or 0, offset + len(messages))
+        more = bool(messages) and offset + len(messages) < total
+        return ScheduledPage(messages=messages, total=total, next_page=str(offset + len(messages)) if more else None)
+
+    def _scheduled(self, offset: int) -> tuple[list[ScheduledMessage], int | None]:
         params = {"offset": offset, "limit": wire.MOST_PER_REQUEST}
         reply = self._transport.look_up("GET", "/sms/scheduled", params=params)
         answer = reply.json(wire.ScheduledAnswer)
@@ -187,9 +228,7 @@ class WinSMS:
                     submitted_at=wire.moment(row.submit_time),
                 )
             )
-        total = max(answer.results_total_available or 0, offset + len(rows))
-        more = bool(rows) and offset + len(rows) < total
-        return ScheduledPage(messages=messages, total=total, next_page=str(offset + len(rows)) if more else None)
+        return messages, answer.results_total_available
 
     def recall(self, provider_message_ids: Sequence[str], /) -> Sequence[Recall]:
         """Delete up to 1000 scheduled messages in one request; their credits come back (K). One answer an id, in order.
