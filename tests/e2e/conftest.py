@@ -10,6 +10,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -146,6 +147,10 @@ class Home:
         """Return every number that the sandbox accepted a message for and did not give back."""
         return [one.number for one in self.sandbox.record.messages if not self.sandbox.record.is_recalled(one)]
 
+    def texts(self, campaign_text: str) -> list[str]:
+        """Return the texts that the sandbox accepted and that begin so."""
+        return [one.text for one in self.sandbox.record.messages if one.text.startswith(campaign_text)]
+
     def sends(self) -> list[Any]:
         """Return the requests to send that the sandbox saw."""
         return [request for request in self.sandbox.record.requests if request.sends]
@@ -153,6 +158,22 @@ class Home:
 
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[Home]:
+    """A home of the test's own; nothing runs in it yet."""
+    with made_home(tmp_path) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
+    """A home with its stack running, for all tests of a module that break nothing."""
+    with made_home(tmp_path_factory.mktemp("running")) as made:
+        made.up()
+        yield made
+
+
+@contextmanager
+def made_home(tmp_path: Path) -> Iterator[Home]:
+    """Give a home, and see to it that no process is left behind."""
     (tmp_path / "home").mkdir(mode=0o700)
     with Sandbox(settings=Settings(delivery_seconds=0.3, failing_share=0)) as sandbox:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("DISPATCHER_")}
