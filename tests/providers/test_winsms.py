@@ -255,6 +255,8 @@ def no(number: object, reason: object) -> dict[str, object]:
         (["INSUFFICIENT CREDITS"] * 2, InsufficientCredit),
         (["insufficient_credits", "INSUFFICIENT\u00a0CREDITS"], InsufficientCredit),
         (["ACCOUNTLOCKED"] * 2, AuthenticationFailed),
+        # Nobody was accepted: the rest may go when the account is mended, and who opted out is refused again then.
+        (["INSUFFICIENT CREDITS", "OPTEDOUT"], InsufficientCredit),
     ],
 )
 def test_an_account_that_cannot_send_refuses_the_whole_batch(
@@ -266,8 +268,8 @@ def test_an_account_that_cannot_send_refuses_the_whole_batch(
 
 def test_a_refusal_has_the_vendors_word_and_the_accounts_trouble_pauses() -> None:
     words = ["OptedOut", "SOMETHING NEW", None, "INSUFFICIENT CREDITS", "WASPADNC"]
-    numbers = ordinary(5)
-    answers = submitted(batch_of(numbers), rows(*map(no, numbers, words)))
+    numbers = ordinary(6)
+    answers = submitted(batch_of(numbers), rows(*map(no, numbers, words), row(numbers[5])))
     assert [answers.refused[at].reason for at in range(5)] == [*words[:2], "no reason given", *words[3:]]
     assert [at for at in range(5) if answers.refused[at].opted_out] == [0]
     assert answers.pause == "INSUFFICIENT CREDITS"
