@@ -2,12 +2,12 @@
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from dispatcher.account import Account
+from dispatcher.account import PATIENCE, Account
 from dispatcher.campaign import CampaignState
-from dispatcher.errors import ProviderError, Throttled, Unreachable
+from dispatcher.errors import InvalidRequest, ProviderError, Throttled, Unreachable
 from dispatcher.ledger import BatchContent, Doubt, Ledger
 from dispatcher.provider import Answers, FindsLost, LookUp, OutgoingBatch, Verdict
 from dispatcher.rendering import render_batch
@@ -16,6 +16,11 @@ log = logging.getLogger(__name__)
 
 _FIRST_LOOK = timedelta(seconds=5)
 _LONGEST_PAUSE = timedelta(hours=1)
+_MOST_LOSSES = 3
+"""Of so many attempts of one batch the answers may be lost; then it is not sent again without a person.
+
+Each time it was seen to be absent, yet nobody knows what ails the provider: it may carry out what it lists much later.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,14 +69,20 @@ def reconcile(account: Account, *, max_wait: float = 2.0) -> Reconciled:
     a = account
     adopted = freed = still = 0
     for doubt in a.ledger.doubts.due(a.name, now=a.clock()):
+        # What is absent is so at the moment of the question.
+        asked_at = a.clock()
+        content = a.ledger.doubts.content(doubt)
         try:
-            found = _look_up(a, doubt, max_wait=max_wait)
+            found = _look_up(a, doubt, content, max_wait=max_wait)
+        except InvalidRequest as error:
+            # Something is wrong with this question alone: the others go on.
+            found = LookUp(verdict=Verdict.UNCLEAR, evidence=str(error))
         except ProviderError as error:
             if isinstance(error, Throttled):
                 a.throttled(error.retry_after)
             log.warning("lookup.failed provider=%s batch=%s/%d why=%s", a.name, doubt.campaign, doubt.number, error)
             return Reconciled(adopted=adopted, freed=freed, open=still, left=str(error))
-        settled = _conclude(a, doubt, found)
+        settled = _conclude(a, doubt, content, found, asked_at=asked_at)
         adopted += settled == "adopted"
         freed += settled == "freed"
         still += settled == "open"
@@ -107,47 +118,70 @@ def decide(
     )
 
 
-def _look_up(a: Account, doubt: Doubt, *, max_wait: float) -> LookUp:
+def _look_up(a: Account, doubt: Doubt, content: BatchContent, *, max_wait: float) -> LookUp:
     if not isinstance(a.provider, FindsLost):
         return LookUp(verdict=Verdict.NEVER, evidence=f"{a.name} has no means to find a lost batch")
+    patience = max_wait
 
     def wait() -> None:
-        if not a.wait_to_look_up(max_wait=max_wait):
+        nonlocal patience
+        if not a.wait_to_look_up(max_wait=patience):
             raise Unreachable("no throughput for look-ups at this moment")
+        patience = PATIENCE  # what has begun is waited for: the next look would begin at the first page again
 
-    content = a.ledger.doubts.content(doubt)
     if not content.positions:
         return LookUp(verdict=Verdict.NEVER, evidence="nothing of it is unknown any more")
-    return a.provider.find(_as_sent(doubt, content), doubt.attempted_at, wait)
+    found = a.provider.find(_as_sent(doubt, content), doubt.attempted_at, wait)
+    return _without_others(a, doubt, content, found)
 
 
-def _conclude(a: Account, doubt: Doubt, found: LookUp) -> str:
+def _without_others(a: Account, doubt: Doubt, content: BatchContent, found: LookUp) -> LookUp:
+    """Leave out what the ledger knows to be messages of other batches: a provider may not tell them from these."""
+    answers = found.answers
+    if answers is None or not any(answers.provider_message_ids):
+        return found
+    others = a.ledger.doubts.ids_of_others(doubt, content.numbers)
+    theirs = {at for at, one in enumerate(answers.provider_message_ids) if one is not None and one in others}
+    if not theirs:
+        return found
+    missing = answers.missing | theirs
+    evidence = f"{found.evidence}, {len(theirs)} of them other batches'"
+    if len(missing) + len(answers.refused) == len(content.positions):
+        return LookUp(verdict=Verdict.UNCLEAR, evidence=evidence)
+    return replace(found, evidence=evidence, answers=replace(answers, missing=missing))
+
+
+def _conclude(a: Account, doubt: Doubt, content: BatchContent, found: LookUp, *, asked_at: datetime) -> str:
     """Write down what a look-up proves; return adopted, freed or open."""
-    now = a.clock()
+    doubts, now, evidence = a.ledger.doubts, a.clock(), found.evidence
     can = a.provider.capabilities
+    again = now + min(max(_FIRST_LOOK, (now - doubt.attempted_at) / 4), _LONGEST_PAUSE)
     match found.verdict:
         case Verdict.FOUND if found.answers is not None:
-            content = a.ledger.doubts.content(doubt)
-            a.ledger.doubts.adopt(
+            doubts.adopt(
                 doubt,
                 content,
                 found.answers,
-                evidence=found.evidence,
+                evidence=evidence,
                 who=a.who,
                 now=now,
                 receipt_window=can.receipt_window,
+                look_again_at=again,
             )
             return "adopted"
         case Verdict.NEVER:
-            a.ledger.doubts.postpone(doubt, until=None, evidence=found.evidence, who=a.who, now=now)
+            doubts.postpone(doubt, until=None, evidence=evidence, who=a.who, now=now)
             return "open"
-        case Verdict.ABSENT if can.lookup_grace is not None and now - doubt.attempted_at >= can.lookup_grace:
-            if doubt.whole and a.ledger.doubts.free(doubt, evidence=found.evidence, who=a.who, now=now):
+        case Verdict.ABSENT if can.lookup_grace is not None and doubt.whole:
+            ripe_at = doubt.attempted_at + can.lookup_grace
+            losses = doubts.losses(doubt)
+            if asked_at < ripe_at:
+                again = max(now + _FIRST_LOOK, min(again, ripe_at))
+            elif losses >= _MOST_LOSSES:
+                evidence = f"{evidence}; lost {losses} times, so a person decides"
+            elif doubts.free(doubt, evidence=evidence, who=a.who, now=now):
                 return "freed"
-    again = now + min(max(_FIRST_LOOK, (now - doubt.attempted_at) / 4), _LONGEST_PAUSE)
-    if found.verdict is Verdict.ABSENT and can.lookup_grace is not None:
-        again = max(now + _FIRST_LOOK, min(again, doubt.attempted_at + can.lookup_grace))
-    a.ledger.doubts.postpone(doubt, until=again, evidence=found.evidence, who=a.who, now=now)
+    doubts.postpone(doubt, until=again, evidence=evidence, who=a.who, now=now)
     return "open"
 
 

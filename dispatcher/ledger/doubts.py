@@ -1,5 +1,6 @@
 """What is unknown: which batches, what was learned of them, and how each doubt ended."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -8,7 +9,7 @@ from sqlalchemy import Row
 from dispatcher.batch import BatchState
 from dispatcher.ledger.batches import read_content
 from dispatcher.ledger.database import Database, Transaction, micros, moment
-from dispatcher.ledger.messages import move_batch_messages, move_messages
+from dispatcher.ledger.messages import MESSAGES_OF_BATCH, move_batch_messages, move_messages
 from dispatcher.ledger.outcomes import in_words, merged, message_moves
 from dispatcher.ledger.rows import BatchContent, Doubt
 from dispatcher.ledger.trail import count, note, shifts
@@ -21,6 +22,9 @@ _COLUMNS = (
     f" AND m.id >= b.id * {MESSAGES_PER_BATCH} AND m.id < (b.id + 1) * {MESSAGES_PER_BATCH}) AS unknown"
     " FROM batch b JOIN campaign c ON c.id = b.campaign_id"
 )
+
+
+_SENT_SHORTLY_BEFORE = timedelta(hours=1)
 
 
 class Doubts:
@@ -68,6 +72,37 @@ class Doubts:
         with self._database.read() as tx:
             return read_content(tx, doubt.batch_id, doubt.campaign_id, MessageState.UNKNOWN)
 
+    def losses(self, doubt: Doubt) -> int:
+        """Return how many attempts of the batch ended as unknown."""
+        with self._database.read() as tx:
+            return int(
+                tx.rows(
+                    "SELECT COUNT(*) AS many FROM attempt WHERE batch_id = :id AND outcome = 'unknown'",
+                    id=doubt.batch_id,
+                )[0].many
+            )
+
+    def ids_of_others(self, doubt: Doubt, numbers: Sequence[int]) -> set[str]:
+        """Return the provider's ids of what other batches sent to these numbers, for the same time or since shortly before.
+
+        Where a provider keeps nothing of ours, what it has of another batch may look like what it should have of this.
+        """
+        if doubt.scheduled_for is None:
+            which, moment_of = "b.submitted_at >= :moment", doubt.attempted_at - _SENT_SHORTLY_BEFORE
+        else:
+            which, moment_of = "b.scheduled_for = :moment", doubt.scheduled_for
+        with self._database.read() as tx:
+            rows = tx.rows(
+                f"SELECT m.provider_message_id AS theirs FROM batch b JOIN message m ON {MESSAGES_OF_BATCH}"
+                f" WHERE b.provider = :provider AND b.id <> :id AND {which} AND m.msisdn {tx.in_ids}"
+                " AND m.provider_message_id IS NOT NULL",
+                provider=doubt.provider,
+                id=doubt.batch_id,
+                moment=micros(moment_of),
+                ids=tx.ids(numbers),
+            )
+        return {str(row.theirs) for row in rows}
+
     def postpone(self, doubt: Doubt, *, until: datetime | None, evidence: str, who: str, now: datetime) -> None:
         """Keep the doubt, and what was seen; look again at `until`, or never."""
         with self._database.write() as tx:
@@ -89,25 +124,30 @@ class Doubts:
         who: str,
         now: datetime,
         receipt_window: timedelta,
+        look_again_at: datetime | None = None,
     ) -> bool:
         """Settle the doubt: the provider has the batch, as `answers` (one a message of `content`) say.
 
-        Messages that are `missing` in them stay unknown. False where another settled it first.
+        Messages that are `missing` in them stay unknown, and are looked up again at `look_again_at`. What a person must
+        know of it is kept. False where another settled it first.
         """
         begins = max(now, doubt.scheduled_for or now)
         with self._database.write() as tx:
             if not _still(tx, doubt):
                 return False
             tx.run(
-                "UPDATE batch SET state = 'submitted', reason = NULL, submitted_at = COALESCE(submitted_at, :attempted),"
-                " provider_reference = COALESCE(:reference, provider_reference), look_up_at = NULL,"
+                "UPDATE batch SET state = 'submitted', submitted_at = COALESCE(submitted_at, :attempted),"
+                " provider_reference = COALESCE(provider_reference, :reference), look_up_at = :again,"
                 " receipts_due_at = :due, receipts_until = :until WHERE id = :id",
                 attempted=micros(doubt.attempted_at),
                 reference=answers.provider_reference,
+                again=micros(look_again_at) if answers.missing and look_again_at is not None else None,
                 due=micros(begins),
                 until=micros(begins + receipt_window),
                 id=doubt.batch_id,
             )
+            if doubt.whole or answers.note is not None:
+                tx.run("UPDATE batch SET reason = :note WHERE id = :id", note=answers.note, id=doubt.batch_id)
             changes = shifts("batch", [("unknown", "submitted", 1)]) if doubt.whole else {}
             moves = [
                 move

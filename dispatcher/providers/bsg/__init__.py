@@ -15,6 +15,7 @@ from dispatcher.provider import (
     Answers,
     Awaited,
     Capabilities,
+    LookUp,
     OptOut,
     OptOutPage,
     OutgoingBatch,
@@ -25,6 +26,7 @@ from dispatcher.provider import (
     Stopped,
     Tokens,
 )
+from dispatcher.providers.bsg import lost as finding
 from dispatcher.providers.bsg import reading, wire
 from dispatcher.providers.bsg.login import Session, status_of
 from dispatcher.providers.bsg.resources import resources
@@ -60,6 +62,7 @@ class BSG:
     def __init__(
         self, settings: Settings, tokens: Tokens, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     ) -> None:
+        grace = settings.lookup_grace_seconds
         self.capabilities = Capabilities(
             messages_per_request=settings.messages_per_request,
             bytes_per_request=settings.bytes_per_request - wire.FRAME,
@@ -72,6 +75,7 @@ class BSG:
             deduplicates=True,  # K
             ids_per_receipt_request=settings.messages_per_request,  # of one campaign, page by page
             receipts_by_batch=True,
+            lookup_grace=None if grace is None else timedelta(seconds=settings.timeout + grace),
             options=frozenset({"channels"}),
             currency=settings.currency,
             receipt_window=timedelta(hours=(settings.validity_hours or 72) + 1),  # K: tried for 72 hours at most
@@ -111,6 +115,16 @@ class BSG:
         if campaign is None or not reading.word(campaign.id):
             raise reply.unclear("it names no campaign")
         return wire.answers(batch, request, campaign, self._settings)
+
+    def find(self, lost: OutgoingBatch, attempted_at: datetime, wait: Callable[[], None], /) -> LookUp:
+        """Look for a batch whose answer was lost by our references, whenever it was sent; see `lost`.
+
+        Raises:
+            NotSubmitted: there is no answer; ask again later.
+            Refused: BSG refused the request.
+        """
+        del attempted_at
+        return finding.find(self._session, lost, wait)
 
     def fetch_receipts(self, awaited: Sequence[Awaited], page: str | None = None, /) -> ReceiptPage:
         """Ask for one page (500) of a campaign's messages; `page` is an offset. All of `awaited` are of one batch.

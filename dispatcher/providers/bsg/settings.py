@@ -4,10 +4,10 @@ Marks in this package: K the vendor's document says so, I inferred, U unknown (a
 default).
 """
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 from zoneinfo import ZoneInfo
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
 
 from dispatcher.config import ProviderSettings, Rate
 
@@ -30,6 +30,16 @@ class Settings(ProviderSettings):
     )
     bytes_per_request: int = Field(
         default=8_000_000, ge=100_000, le=30_000_000, description="Of a body, at most (U)."
+    )
+    lookup_grace_seconds: Annotated[float | None, BeforeValidator(lambda value: None if value == "" else value)] = (
+        Field(
+            default=120,
+            ge=1,
+            description=(
+                "For how long after its time-out a message may be unknown by its reference although it was accepted"
+                " (U): a batch whose answer was lost, and that is still absent then, is sent again. Empty: never."
+            ),
+        )
     )
     validity_hours: int | None = Field(default=None, ge=1, le=72, description="How long it is tried; BSG's own: 72.")
     tariff_code: int | None = Field(default=None, description="The tariff, where the account has several.")

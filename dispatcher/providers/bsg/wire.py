@@ -108,11 +108,9 @@ def encoded(batch: OutgoingBatch, settings: Settings) -> Encoded:
     """
     channels = channels_of(batch)
     _check(batch, channels, settings)
-    refused: dict[int, Refusal] = {}
+    refused = left_out(batch.numbers)
     numbers, references, texts = batch.numbers, batch.references, batch.texts
-    if min(numbers) < _SMALLEST or max(numbers) > _LARGEST:
-        why = Refusal(reason="BSG takes numbers of 9 to 15 digits")
-        refused = {at: why for at, number in enumerate(numbers) if not _SMALLEST <= number <= _LARGEST}
+    if refused:
         kept = [at for at in range(len(numbers)) if at not in refused]
         numbers, references = [numbers[at] for at in kept], [references[at] for at in kept]
         texts = None if texts is None else [texts[at] for at in kept]
@@ -145,6 +143,14 @@ def encoded(batch: OutgoingBatch, settings: Settings) -> Encoded:
     if len(body) > settings.bytes_per_request:
         raise InvalidRequest(f"bsg: not sent: {len(body)} bytes, over the limit of {settings.bytes_per_request}")
     return Encoded(path=path, body=body, refused=refused)
+
+
+def left_out(numbers: Sequence[int]) -> dict[int, Refusal]:
+    """Return the positions of numbers that BSG cannot write down, and why."""
+    if not numbers or (min(numbers) >= _SMALLEST and max(numbers) <= _LARGEST):
+        return {}
+    why = Refusal(reason="BSG takes numbers of 9 to 15 digits")
+    return {at: why for at, number in enumerate(numbers) if not _SMALLEST <= number <= _LARGEST}
 
 
 def estimate(batch: OutgoingBatch, settings: Settings) -> bytes:

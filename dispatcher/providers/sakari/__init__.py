@@ -4,8 +4,8 @@ Marks in this file: K the vendor's document (v1.0.1) says so, I inferred, U unkn
 default). Sakari takes neither a send time, nor a sender, nor a reference of ours, and has no call that stops messages.
 """
 
-from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
 from urllib.parse import quote
 
 from msgspec import Struct
@@ -18,6 +18,7 @@ from dispatcher.provider import (
     ContactPage,
     IncomingMessage,
     IncomingPage,
+    LookUp,
     OutgoingBatch,
     ReceiptPage,
     Resource,
@@ -25,6 +26,7 @@ from dispatcher.provider import (
     Tokens,
 )
 from dispatcher.providers.sakari import campaign, contacts, media, message, mustache, receipts, resources, wire
+from dispatcher.providers.sakari import lost as finding
 from dispatcher.providers.sakari.login import Calls, Login, answered_at
 from dispatcher.providers.sakari.settings import Settings, shown
 from dispatcher.transport import Transport
@@ -52,18 +54,20 @@ class _TemplateAnswer(Struct):
 class Sakari:
     """One Sakari account.
 
-    A send whose answer was lost cannot be found again with certainty: there is no reference of ours in it.
+    A send whose answer was lost is known again by what it says to whom: there is no reference of ours in it.
     """
 
     name = "sakari"
 
     def __init__(self, settings: Settings, tokens: Tokens) -> None:
+        grace = settings.lookup_grace_seconds
         self.capabilities = Capabilities(
             messages_per_request=settings.messages_per_request,
             characters=settings.characters,
             sender=False,  # K: no field for it; a group of numbers at most
             schedule_ahead=None,  # K: no field for it
             ids_per_receipt_request=settings.messages_per_request,
+            lookup_grace=None if grace is None else timedelta(seconds=settings.timeout + grace),
             receipt_window=timedelta(hours=72),  # U
             options=frozenset({"media_url", "as_campaign"}),
             currency=None,  # U: prices come without one
@@ -143,6 +147,20 @@ class Sakari:
         return campaign.stop(self._calls, provider_reference)
 
     # --- What became of it --------------------------------------------------------------------------------------------
+
+    def find(self, lost: OutgoingBatch, attempted_at: datetime, wait: Callable[[], None], /) -> LookUp:
+        """Look for a batch whose answer was lost in the list of messages, or (`as_campaign`) for its campaign.
+
+        Of a batch that is found in part, the rest may be found later; see `lost`, also for the danger.
+
+        Raises:
+            NotSubmitted: there is no answer; ask again later.
+            Refused: Sakari refused the request, or it is no batch that could have been sent.
+        """
+        since, pages = attempted_at - finding.SKEW, self._settings.receipt_pages
+        if campaign.wanted(lost):
+            return campaign.find(self._calls, lost, self._field, since, pages=pages, wait=wait)
+        return finding.judge(lost, since, finding.read(self._messages, since, pages=pages, wait=wait), self._field)
 
     def fetch_receipts(self, awaited: Sequence[Awaited], page: str | None = None, /) -> ReceiptPage:
         """Ask for a page of Sakari's messages, or for one of them; see `receipts`. Costs are as Sakari gives them (K).

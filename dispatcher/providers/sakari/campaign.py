@@ -4,14 +4,31 @@ Marks in this file: K the vendor's document says so, I inferred, U unknown. A ca
 with a tag; one with the trigger M is started by hand, in Sakari's own pages: no call of the API starts it (K).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any
 from urllib.parse import quote
 
+from msgspec import Struct
+
 from dispatcher.errors import InvalidRequest
-from dispatcher.provider import Answers, OutgoingBatch, Stopped
+from dispatcher.provider import Answers, LookUp, OutgoingBatch, Stopped, Verdict
 from dispatcher.providers.sakari import contacts, wire
 from dispatcher.providers.sakari.login import Calls, answered_at
-from dispatcher.providers.sakari.message import word
+from dispatcher.providers.sakari.message import Loose, Pagination, next_offset, word
+
+_PAGE = 100  # K
+
+
+class _Kept(Struct):
+    id: Loose = None
+    name: Loose = None
+    filters: Any = None
+
+
+class _CampaignsAnswer(Struct):
+    data: list[_Kept | None] | None = None
+    pagination: Pagination | None = None
 
 
 def wanted(batch: OutgoingBatch) -> bool:
@@ -64,12 +81,59 @@ def create(calls: Calls, batch: OutgoingBatch, field: wire.Field, *, most: int) 
     campaign = "" if data is None else word(data.id)
     if not campaign:
         raise reply.unclear("it names no campaign")
+    return _created(batch, campaign, since=answered_at(reply), template=template)
+
+
+def _created(batch: OutgoingBatch, campaign: str, *, since: int, template: str, again: bool = False) -> Answers:
+    note = f"waits to be started at Sakari: {contacts.tag_of(batch.reference)}"
     return Answers(
         provider_message_ids=[None] * len(batch),
         costs=[None] * len(batch),
-        provider_reference=wire.reference("campaign", campaign, since=answered_at(reply), template=template),
-        note=f"waits to be started at Sakari: {tag}",
+        provider_reference=wire.reference("campaign", campaign, since=since, template=template),
+        note=f"{note}; it is there more than once: start one, remove the others" if again else note,
     )
+
+
+def find(
+    calls: Calls, batch: OutgoingBatch, field: wire.Field, since: datetime, *, pages: int, wait: Callable[[], None]
+) -> LookUp:
+    """Look for the campaign of a batch whose answer was lost, by its name or its tag: both are the batch's own.
+
+    Raises:
+        NotSubmitted: there is no answer; ask again later.
+        Refused: Sakari refused the request.
+    """
+    template, _, _ = _text(batch, field)
+    tag = contacts.tag_of(batch.reference)
+    found: dict[str, None] = {}
+    offset: int | None = 0
+    listed = total = 0
+    for _ in range(pages):
+        if offset is None:
+            break
+        wait()
+        reply = calls.look_up("GET", "/campaigns", params={"name": tag, "offset": offset, "limit": _PAGE})
+        answer = reply.json(_CampaignsAnswer)
+        if answer.data is None:
+            raise reply.unclear("it is no list of campaigns")
+        rows = [row for row in answer.data if row is not None]
+        found |= {word(row.id): None for row in rows if word(row.id) and tag in (word(row.name), *_tags(row))}
+        listed = offset + len(rows)
+        total = -1 if answer.pagination is None else answer.pagination.total_count or 0
+        offset = next_offset(answer.pagination, offset, len(answer.data), _PAGE)
+    if found:
+        campaign, *others = found
+        answers = _created(batch, campaign, since=int(since.timestamp()), template=template, again=bool(others))
+        evidence = f"{len(found)} campaigns are named {tag}"
+        return LookUp(verdict=Verdict.FOUND, evidence=evidence, answers=answers)
+    if offset is not None or listed != total:
+        return LookUp(verdict=Verdict.UNCLEAR, evidence=f"none of the first {listed} campaigns is named {tag}")
+    return LookUp(verdict=Verdict.ABSENT, evidence=f"none of {listed} campaigns is named {tag}")
+
+
+def _tags(row: _Kept) -> list[object]:
+    tags = row.filters.get("tags") if isinstance(row.filters, dict) else None
+    return tags if isinstance(tags, list) else []
 
 
 def stop(calls: Calls, provider_reference: str) -> Stopped:

@@ -1,6 +1,8 @@
 """Where Sakari is, who we are there, and what its document leaves open (U: unknown; each has a cautious default)."""
 
-from pydantic import Field, SecretStr, field_validator
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field, SecretStr, field_validator
 
 from dispatcher.config import ProviderSettings, Rate
 
@@ -30,7 +32,19 @@ class Settings(ProviderSettings):
     )
     number_group: str = Field(default="", description="The group of Sakari's numbers to send from, by its id.")
     conversation_strategy: str = Field(default="", description="Handed over as it is; Sakari's words for it are U.")
-    receipt_pages: int = Field(default=20, ge=1, le=1000, description="Pages of messages read for a set of receipts.")
+    lookup_grace_seconds: Annotated[float | None, BeforeValidator(lambda value: None if value == "" else value)] = (
+        Field(
+            default=900,
+            ge=1,
+            description=(
+                "For how long after its time-out a message may be absent from Sakari's list although it was accepted"
+                " (U): a batch whose answer was lost, and that is still absent then, is sent again. Empty: never."
+            ),
+        )
+    )
+    receipt_pages: int = Field(
+        default=20, ge=1, le=1000, description="Pages of messages read for a set of receipts, or for a lost batch."
+    )
     receipts_by_id: int = Field(default=10, ge=1, le=1000, description="Receipts asked for one by one at most.")
 
     @field_validator("text_field")

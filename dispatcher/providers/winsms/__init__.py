@@ -17,6 +17,7 @@ from dispatcher.provider import (
     Awaited,
     Capabilities,
     IncomingPage,
+    LookUp,
     OptOutPage,
     OutgoingBatch,
     Recall,
@@ -25,8 +26,10 @@ from dispatcher.provider import (
     ScheduledMessage,
     ScheduledPage,
     Tokens,
+    Verdict,
 )
 from dispatcher.providers.winsms import inbox, wire
+from dispatcher.providers.winsms import lost as finding
 from dispatcher.transport import Transport
 
 
