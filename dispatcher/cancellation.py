@@ -103,28 +103,29 @@ def recall(account: Account, *, campaign: Campaign | None = None, max_wait: floa
 def _stop_batches(a: Account, provider: StopsBatches, *, campaign: Campaign | None, max_wait: float) -> Recalled:
     """Stop whole batches, for a provider that takes them back so."""
     batches = a.ledger.receipts.to_stop(a.name, campaign_id=None if campaign is None else campaign.id)
-    done = refused = 0
+    done = refused = left = 0
     refunded = Decimal(0)
+    why: str | None = None
     for index, (batch_id, provider_reference) in enumerate(batches.items()):
-        why: str | None = None
-        if a.wait_to_look_up(max_wait=max_wait):
-            try:
-                stopped = provider.stop(provider_reference)
-            except ProviderError as error:
-                if isinstance(error, Throttled):
-                    a.throttled(error.retry_after)
-                log.warning("stop.failed provider=%s why=%s", a.name, error)
-                why = str(error)
-        else:
-            why = "throughput"
-        if why is not None:
-            return Recalled(messages=done, refused=refused, refunded=refunded, left=len(batches) - index, why=why)
+        if not a.wait_to_look_up(max_wait=max_wait):
+            left, why = left + len(batches) - index, "throughput"
+            break
+        try:
+            stopped = provider.stop(provider_reference)
+        except ProviderError as error:
+            log.warning("stop.failed provider=%s why=%s", a.name, error)
+            left, why = left + 1, str(error)
+            if isinstance(error, Throttled):
+                a.throttled(error.retry_after)
+                left += len(batches) - index - 1
+                break
+            continue  # the others may be stopped all the same
         told = stopped.reason or ("stopped" if stopped.stopped else "not stopped")
         unsent = stopped.stopped and stopped.unsent
         done += a.ledger.receipts.record_stopped(batch_id, unsent=unsent, why=told, who=a.who, now=a.clock())
         refused += not stopped.stopped
         refunded += stopped.refunded or Decimal(0)
-    return Recalled(messages=done, refused=refused, refunded=refunded)
+    return Recalled(messages=done, refused=refused, refunded=refunded, left=left, why=why)
 
 
 def to_take_back(ledger: Ledger, campaign: Campaign, *, now: datetime) -> bool:

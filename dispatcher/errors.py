@@ -77,4 +77,8 @@ class InsufficientCredit(Refused):
 
 
 class InvalidRequest(Refused):
-    """The provider calls the request malformed: a fault of ours, or a base URL that is not the provider's."""
+    """The provider calls the request malformed: a fault of ours."""
+
+
+class Misconfigured(InvalidRequest):
+    """The settings do not lead to the provider (a wrong base URL, an unusable key): nothing was carried out."""

@@ -1,5 +1,6 @@
 """Puts the parts together: settings → ledger, throughput, provider accounts, clock."""
 
+import contextlib
 import os
 import socket
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from functools import cached_property
 from dispatcher import providers
 from dispatcher.account import Account
 from dispatcher.config import Settings, load
-from dispatcher.errors import LedgerError
+from dispatcher.errors import LedgerError, SettingsError
 from dispatcher.ledger import Ledger, open_ledger
 from dispatcher.provider import Provider
 from dispatcher.throughput import Limits, Throughput
@@ -86,7 +87,12 @@ class Runtime:
 
     def receipt_windows(self) -> dict[str, timedelta]:
         """Return how long receipts are waited for, by provider."""
-        return {name: self.provider(name).capabilities.receipt_window for name in providers.names()}
+        windows = {}
+        for name in providers.names():
+            # One provider's wrong setting is no matter of the others: whoever uses it is told.
+            with contextlib.suppress(SettingsError):
+                windows[name] = self.provider(name).capabilities.receipt_window
+        return windows
 
     def close(self) -> None:
         """Close what was opened."""

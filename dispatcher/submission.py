@@ -13,6 +13,7 @@ from dispatcher.campaign import CampaignState
 from dispatcher.errors import (
     InvalidRequest,
     LedgerError,
+    Misconfigured,
     MoveNotAllowed,
     NotSubmitted,
     OutcomeUnknown,
@@ -167,7 +168,10 @@ def _prepared(a: Account, claim: Claim, batch: OutgoingBatch) -> bool:
             return True
         why, seconds = "throughput", 1.0
     except ProviderError as error:
-        why, seconds = str(error), min(60.0, 2.0 ** min(claim.tried + 1, 6))
+        # The number of the claim, since no attempt is made before this has succeeded.
+        why, seconds = str(error), min(60.0, 2.0 ** min(claim.attempt, 6))
+        if isinstance(error, Throttled):
+            a.throttled(error.retry_after)
         if isinstance(error, Refused):
             _pause(a, claim, why)
     a.ledger.outcomes.hand_back(claim, now=a.clock(), why=why, due_at=a.clock() + timedelta(seconds=seconds))
@@ -195,6 +199,12 @@ def _request(a: Account, claim: Claim, content: BatchContent, batch: OutgoingBat
         why = str(error)
         _recording(a, lambda: outcomes.unknown(claim, now=a.clock(), why=why, receipt_window=window))
         return _told(a, claim, "unknown", began, go_on=True, why=why)
+    except Misconfigured as error:
+        # A setting is wrong, not the batch: it waits until a person has mended that.
+        why = str(error)
+        _recording(a, lambda: outcomes.not_submitted(claim, now=a.clock(), why=why))
+        _pause(a, claim, why)
+        return _told(a, claim, "refused", began, go_on=True, why=why)
     except InvalidRequest as error:
         why = str(error)
         _recording(a, lambda: outcomes.refused(claim, now=a.clock(), why=why))

@@ -13,13 +13,13 @@ from celery import bootsteps
 
 from dispatcher import providers, recovery, release
 from dispatcher.campaign import CampaignState
-from dispatcher.errors import DispatcherError
+from dispatcher.errors import DispatcherError, SettingsError
 
 log = logging.getLogger(__name__)
 
 _EVERY = 0.5
 _LEASE = timedelta(seconds=5)
-_BELL_SECONDS = 2
+_BELL_SECONDS = 10  # longer than clocks of two machines differ, or bells would be taken for stale ones
 _HEARTBEAT = timedelta(seconds=5)
 
 stopping = threading.Event()
@@ -121,6 +121,11 @@ class _Lead:
         missing = self._runtime.missing(provider)
         if missing:
             self._pause_all(provider, now, f"{provider} is not configured: set {', '.join(missing)}, then resume")
+            return
+        try:
+            self._runtime.provider(provider)
+        except SettingsError as error:
+            self._pause_all(provider, now, f"{provider}: {error}; then resume")
             return
         for _ in range(wanted):
             self._app.send_task("submit", args=(provider,), queue=SUBMIT + provider, expires=_BELL_SECONDS)

@@ -1,6 +1,7 @@
 """The tasks: each gets its account and calls one operation."""
 
 import logging
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -104,14 +105,13 @@ def _alone(task: str, provider: str) -> Iterator[Account | None]:
         yield None
         return
     name, length = f"{task}.{provider}", _POLL_SECONDS + runtime.settings.section(provider).timeout + 30
+    owner = f"{runtime.who}/{threading.get_ident()}"  # one of this process's threads, too, is one alone
     try:
-        held = runtime.ledger.leases.acquire(
-            name, owner=runtime.who, now=runtime.clock(), length=timedelta(seconds=length)
-        )
+        held = runtime.ledger.leases.acquire(name, owner=owner, now=runtime.clock(), length=timedelta(seconds=length))
         try:
             yield runtime.account(provider) if held else None
         finally:
             if held:
-                runtime.ledger.leases.release(name, owner=runtime.who)
+                runtime.ledger.leases.release(name, owner=owner)
     except (LedgerError, ThroughputUnavailable, ProviderError) as error:
         log.warning("%s.interrupted provider=%s why=%s", task, provider, error)

@@ -14,7 +14,7 @@ from dispatcher import sandbox as stand_ins
 from dispatcher.cli.accounts import take_lookup
 from dispatcher.cli.opening import opened
 from dispatcher.cli.output import console, json_option, print_json, printable
-from dispatcher.errors import DispatcherError, UsageError
+from dispatcher.errors import DispatcherError, SettingsError, UsageError
 from dispatcher.provider import ChecksCredentials, FetchesReceipts, TellsBalance
 from dispatcher.release import BEAT
 from dispatcher.runtime import Runtime
@@ -215,6 +215,11 @@ def _workers(runtime: Runtime) -> Iterator[Finding]:
 
 def _accounts(runtime: Runtime) -> Iterator[Finding]:
     for name in providers.names():
+        try:
+            runtime.provider(name)
+        except SettingsError as error:
+            yield Finding(what=name, ok=False, found=str(error))
+            continue
         missing = runtime.missing(name)
         if missing:
             yield Finding(what=name, ok=None, found="not configured", remedy=f"to use it, set {', '.join(missing)}")

@@ -28,13 +28,15 @@ class Campaigns:
         self._database = database
 
     def get(self, name: str) -> Campaign:
-        """Return the campaign with this id, or, where no id fits, the only one of this name.
+        """Return the campaign with this id, or else with this key, or else the only one of this name.
 
         Raises:
             CampaignNotFound: there is none, or several have the name.
         """
         with self._database.read() as tx:
             rows = tx.rows(f"SELECT {_COLUMNS} FROM campaign WHERE public_id = :name", name=name)
+            if not rows:
+                rows = tx.rows(f"SELECT {_COLUMNS} FROM campaign WHERE key = :name", name=name)
             if not rows:
                 rows = tx.rows(f"SELECT {_COLUMNS} FROM campaign WHERE name = :name", name=name)
         if not rows:

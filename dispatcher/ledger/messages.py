@@ -47,7 +47,8 @@ def move_messages(tx: Transaction, moves: Sequence[MessageMove]) -> dict[int, di
     )  # fmt: skip
     states, reasons, provider_ids, costs, settled = columns
     for move in moves:
-        row = found.get(move.message_id)
+        # The first word about a message counts: a second one in the same breath is a repetition.
+        row = found.pop(move.message_id, None)
         if row is None or move.state not in MESSAGE_MOVES[_STATES[row.state]]:
             continue
         cost = row.cost if move.cost is None else millionths(move.cost)

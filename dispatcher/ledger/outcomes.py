@@ -170,6 +170,8 @@ class Outcomes:
             if before is None:
                 _keep_evidence(tx, claim, state.value, why, now=now)
                 return False
+            if before is BatchState.UNKNOWN:
+                _requeue_unknown(tx, claim)
             changes = move_batch_messages(
                 tx,
                 claim.batch_id,
@@ -207,7 +209,8 @@ class Outcomes:
             after, reason = BatchState.PENDING, why
             if before is BatchState.CLAIMED and queued is None:
                 after, reason = BatchState.CANCELLED, _NOBODY_LEFT
-            found = tx.first("SELECT state FROM batch WHERE id = :id", id=claim.batch_id)
+            lock = " FOR UPDATE" if tx.postgresql else ""
+            found = tx.first("SELECT state FROM batch WHERE id = :id" + lock, id=claim.batch_id)
             if found is not None and found.state == BatchState.UNKNOWN and before is BatchState.SUBMITTING:
                 # The lease ended first, but the worker that held it knows better: nothing was sent.
                 before = BatchState.UNKNOWN

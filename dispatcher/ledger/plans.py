@@ -212,14 +212,19 @@ class Plans:
 
 
 def _discard_abandoned(tx: Transaction, now: datetime) -> int:
-    abandoned = tx.rows("SELECT id FROM campaign WHERE state = 'draft' AND planner_until < :now", now=micros(now))
+    # Locked before it is judged: a planner that wakes up waits for the end of this, and then finds its draft gone.
+    lock = " FOR UPDATE SKIP LOCKED" if tx.postgresql else ""
+    abandoned = tx.rows(
+        "SELECT id FROM campaign WHERE state = 'draft' AND planner_until < :now" + lock, now=micros(now)
+    )
     for row in abandoned:
         _discard(tx, int(row.id))
     return len(abandoned)
 
 
 def _discard(tx: Transaction, campaign_id: int) -> None:
-    draft = tx.first("SELECT id FROM campaign WHERE id = :id AND state = 'draft'", id=campaign_id)
+    lock = " FOR UPDATE" if tx.postgresql else ""
+    draft = tx.first("SELECT id FROM campaign WHERE id = :id AND state = 'draft'" + lock, id=campaign_id)
     if draft is None:
         return
     span = tx.rows("SELECT id FROM batch WHERE campaign_id = :id ORDER BY id", id=campaign_id)
@@ -230,7 +235,7 @@ def _discard(tx: Transaction, campaign_id: int) -> None:
             first=first,
             end=first + MESSAGES_PER_BATCH,
         )
-    tx.run("DELETE FROM campaign WHERE id = :id", id=campaign_id)
+    tx.run("DELETE FROM campaign WHERE id = :id AND state = 'draft'", id=campaign_id)
 
 
 def _batch_ids(tx: Transaction, many: int) -> list[int]:

@@ -67,7 +67,13 @@ class Receipts:
                 messages += len(waiting)
         if done:
             with self._database.write() as tx:
-                tx.run(f"UPDATE batch SET receipts_due_at = NULL WHERE id {tx.in_ids}", ids=tx.ids(done))
+                # Asked again in the same statement: a look-up may have adopted messages of it meanwhile.
+                tx.run(
+                    f"UPDATE batch SET receipts_due_at = NULL WHERE id {tx.in_ids} AND NOT EXISTS ("
+                    f"SELECT 1 FROM message m WHERE m.id >= batch.id * {MESSAGES_PER_BATCH}"
+                    f" AND m.id < (batch.id + 1) * {MESSAGES_PER_BATCH} AND m.state = 'submitted')",
+                    ids=tx.ids(done),
+                )
         return found
 
     def apply(
@@ -254,11 +260,15 @@ class Receipts:
         """Record messages (id → credits given back) that the provider confirmed it will not send."""
         costs: dict[int, int | None] = {}
         with self._database.write() as tx:
-            for row in tx.rows(f"SELECT id, cost FROM message WHERE id {tx.in_ids}", ids=tx.ids(refunds)):
+            for row in tx.rows(
+                f"SELECT id, cost FROM message WHERE id {tx.in_ids} AND state = 'submitted'", ids=tx.ids(refunds)
+            ):
                 costs[int(row.id)] = row.cost
             moves = []
             refunded: dict[int, int] = {}
             for message, refund in refunds.items():
+                if message not in costs:
+                    continue
                 back = 0 if refund is None else millionths(refund)
                 left = None if costs.get(message) is None else Decimal((costs[message] or 0) - back) / 1_000_000
                 batch = message // MESSAGES_PER_BATCH

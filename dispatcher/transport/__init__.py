@@ -16,7 +16,7 @@ import msgspec
 import requests
 from urllib3.exceptions import HTTPError
 
-from dispatcher.errors import InvalidRequest, ProviderError, SettingsError, Unreachable
+from dispatcher.errors import Misconfigured, ProviderError, SettingsError, Unreachable
 from dispatcher.transport.answers import refusal, tidy, unclear, words
 from dispatcher.transport.deadline import Adapter, Guard, begin
 
@@ -240,7 +240,7 @@ def _error(about: str, failure: Exception, guard: Guard, *, effects: bool) -> Pr
     if guard.late:
         return Unreachable(f"{about}: not sent: its time had passed")
     if isinstance(failure, _MALFORMED):
-        return InvalidRequest(f"{about}: not sent: the base URL or a credential holds what a header cannot")
+        return Misconfigured(f"{about}: not sent: the base URL or a credential holds what a header cannot")
     return Unreachable(f"{about}: no connection: {_why(failure, guard)}")
 
 

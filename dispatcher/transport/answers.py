@@ -13,6 +13,7 @@ from dispatcher.errors import (
     AuthenticationFailed,
     InsufficientCredit,
     InvalidRequest,
+    Misconfigured,
     OutcomeUnknown,
     ProviderError,
     Throttled,
@@ -35,9 +36,10 @@ def refusal(message: str, status: int, headers: Mapping[str, str]) -> ProviderEr
     if status == 429:
         return Throttled(message, retry_after(headers))
     if status in {301, 307, 308}:
-        return InvalidRequest(f"{message}: redirected: check the base URL")
+        return Misconfigured(f"{message}: redirected: check the base URL")
     if 400 <= status < 500 and status != 408:
-        return InvalidRequest(message)
+        # I: that is the wrong address, and not the fault of what was submitted.
+        return Misconfigured(message) if status in (404, 405) else InvalidRequest(message)
     return None
 
 

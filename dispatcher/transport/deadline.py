@@ -5,6 +5,7 @@ import heapq
 import itertools
 import os
 import socket
+import struct
 import threading
 import time
 from collections.abc import Callable
@@ -77,6 +78,9 @@ class Guard:
             self.fired = True
             if self._handle is not None:
                 with contextlib.suppress(OSError):
+                    # Without a linger, what still lies in our buffer is dropped when the connection is closed: a
+                    # request that was cut may not arrive whole, minutes later.
+                    self._handle.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                     self._handle.shutdown(socket.SHUT_RDWR)
 
     def end(self) -> None:

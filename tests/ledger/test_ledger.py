@@ -412,3 +412,63 @@ def test_a_doubt_may_be_postponed_or_given_up(ledger: Ledger, enqueue: Enqueue) 
     assert messages(ledger, campaign.public_id) == {"unconfirmed": 3}
     assert ledger.doubts.listed() == []
     assert ledger.campaigns.advance(who="t", now=NOW) == [(campaign.public_id, CampaignState.COMPLETED)]
+
+
+# --- Found by reading with a hostile eye ------------------------------------------------------------------------------
+
+
+def test_a_refusal_that_comes_after_the_lease_settles_every_message(ledger: Ledger, enqueue: Enqueue) -> None:
+    campaign = enqueue(batches=1)
+    taken = attempt(ledger)
+    ledger.outcomes.settle_expired(now=LATER, receipt_windows={})
+    assert ledger.outcomes.refused(taken, now=LATER, why="400 bad")
+    assert messages(ledger, campaign.public_id) == {"refused": 3}
+    assert ledger.reports.discrepancies(campaign) == []
+    assert ledger.campaigns.advance(who="t", now=LATER) == [(campaign.public_id, CampaignState.COMPLETED)]
+
+
+@pytest.mark.parametrize("second", [MessageState.DELIVERED, MessageState.UNDELIVERED])
+def test_two_receipts_for_one_message_in_one_answer_count_once(
+    ledger: Ledger, enqueue: Enqueue, second: MessageState
+) -> None:
+    campaign = enqueue(batches=1, size=2)
+    taken = attempt(ledger)
+    ledger.outcomes.submitted(taken, ledger.batches.content(taken), accepted(2), now=NOW, receipt_window=WINDOW)
+    (awaited,) = ledger.receipts.due("winsms", now=NOW, most=10)
+    told = [Settlement(message_id=one, state=MessageState.DELIVERED) for one in awaited.message_ids]
+    told.append(Settlement(message_id=awaited.message_ids[0], state=second))
+    assert ledger.receipts.apply(told, asked={}, who="t", now=NOW) == 2
+    assert messages(ledger, campaign.public_id) == {"delivered": 2}
+    assert ledger.reports.discrepancies(campaign) == []
+
+
+def test_a_planner_that_wakes_up_while_its_draft_is_swept_makes_nothing_live(ledger: Ledger) -> None:
+    new = NewCampaign(public_id="cx", name="x", provider="winsms", template="x", personalised=False, created_at=NOW)
+    campaign_id = ledger.plans.begin(new, who="t", now=NOW)
+    later = NOW + timedelta(minutes=6)
+    refused: list[str] = []
+
+    def wake_up() -> None:
+        try:
+            ledger.plans.finish(campaign_id, PlanTotals(), who="t", now=later)
+        except LedgerError as error:
+            refused.append(str(error))
+
+    with ledger.database.write() as tx:
+        lock = " FOR UPDATE" if tx.postgresql else ""
+        tx.rows("SELECT id FROM campaign WHERE id = :id" + lock, id=campaign_id)
+        planner = threading.Thread(target=wake_up)
+        planner.start()
+        tx.run("DELETE FROM event WHERE campaign_id = :id", id=campaign_id)
+        tx.run("DELETE FROM campaign WHERE id = :id AND state = 'draft'", id=campaign_id)
+    planner.join(timeout=30)
+    assert len(refused) == 1
+    assert ledger.campaigns.latest() == []
+
+
+def test_a_campaign_is_found_by_its_key(ledger: Ledger) -> None:
+    new = NewCampaign(
+        public_id="cy", name="y", provider="winsms", template="x", personalised=False, created_at=NOW, key="opening-1"
+    )
+    ledger.plans.finish(ledger.plans.begin(new, who="t", now=NOW), PlanTotals(), who="t", now=NOW)
+    assert ledger.campaigns.get("opening-1").public_id == "cy"

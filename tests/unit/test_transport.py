@@ -13,6 +13,7 @@ from dispatcher.errors import (
     AuthenticationFailed,
     InsufficientCredit,
     InvalidRequest,
+    Misconfigured,
     OutcomeUnknown,
     ProviderError,
     SettingsError,
@@ -28,16 +29,16 @@ from tests.misbehaving import SECRET, Server, answer, failure, to
 @pytest.mark.parametrize(
     ("status", "submitted", "looked_up"),
     [
-        (301, InvalidRequest, InvalidRequest),
+        (301, Misconfigured, Misconfigured),
         (302, OutcomeUnknown, Unreachable),
         (303, OutcomeUnknown, Unreachable),
-        (307, InvalidRequest, InvalidRequest),
-        (308, InvalidRequest, InvalidRequest),
+        (307, Misconfigured, Misconfigured),
+        (308, Misconfigured, Misconfigured),
         (400, InvalidRequest, InvalidRequest),
         (401, AuthenticationFailed, AuthenticationFailed),
         (402, InsufficientCredit, InsufficientCredit),
         (403, AuthenticationFailed, AuthenticationFailed),
-        (404, InvalidRequest, InvalidRequest),
+        (404, Misconfigured, Misconfigured),
         (408, OutcomeUnknown, Unreachable),
         (413, InvalidRequest, InvalidRequest),
         (418, InvalidRequest, InvalidRequest),
@@ -193,7 +194,7 @@ def test_a_base_url_that_is_none(base_url: str) -> None:
 def test_a_credential_that_no_header_can_hold(value: str) -> None:
     with Server() as server:
         raised = failure(to(server, headers={"Authorization": value}).submit)
-    assert type(raised) is InvalidRequest
+    assert type(raised) is Misconfigured
     assert server.requests == []
 
 
