@@ -18,6 +18,7 @@ from pydantic_settings.sources import InitSettingsSource
 from dispatcher.errors import SettingsError
 
 PREFIX = "DISPATCHER_"
+SUPERVISOR = PREFIX + "SUPERVISOR"
 RUNTIME_FILE = "up.json"
 """In the home while `dispatcher up --sandbox` runs: the settings that point this home at its sandbox."""
 
@@ -74,6 +75,7 @@ class Settings(BaseSettings):
     drain_seconds: float = Field(default=30.0, ge=0)
     lease_margin: float = Field(default=30.0, ge=1, description="Seconds by which a lease outlives its request.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    supervisor: int = Field(default=0, description="Set by `dispatcher up`: a worker ends when this process has.")
     failpoint: str = Field(default="", description="For tests: kill a worker at this point.")
 
     @property

@@ -13,10 +13,11 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import IO
 
-from dispatcher.config import LOCK_FILE, Settings, point_at_providers, point_at_sandbox
+from dispatcher.config import LOCK_FILE, SUPERVISOR, Settings, point_at_providers, point_at_sandbox
 from dispatcher.errors import DispatcherError, ThroughputUnavailable
 from dispatcher.sandbox import client_settings
 from dispatcher.throughput import Throughput
@@ -41,6 +42,7 @@ class Part:
     name: str
     argv: list[str]
     drain: float = 5.0  # seconds that it may take to stop in good order
+    orphaned: signal.Signals = signal.SIGTERM  # what ends it if the supervisor is killed
     ready: Callable[[], bool] | None = None
     process: subprocess.Popen[bytes] | None = None
     backoff: float = _FIRST_BACKOFF
@@ -121,7 +123,7 @@ def _compose(stack: Stack, *, workers: int, sandbox: bool, port: int) -> None:
         name = f"worker{number}"
         argv = [*celery, "worker", "--hostname", f"{name}.{os.getpid()}@%h", "--without-gossip", "--without-mingle"]
         stack.parts.append(Part(name=name, argv=argv, drain=settings.drain_seconds + _longest_timeout(settings)))
-    stack.parts.append(Part(name="beat", argv=[*celery, "beat"]))
+    stack.parts.append(Part(name="beat", argv=[*celery, "beat"], orphaned=signal.SIGKILL))
 
 
 def _longest_timeout(settings: Settings) -> float:
@@ -201,17 +203,17 @@ def _start(stack: Stack, part: Part) -> None:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            env=dict(stack.environment) | {"PYTHONUNBUFFERED": "1"},
+            env=dict(stack.environment) | {"PYTHONUNBUFFERED": "1", SUPERVISOR: str(os.getpid())},
             # A group of its own: Ctrl-C in the terminal reaches us alone, and we stop the parts in order.
             start_new_session=True,
-            preexec_fn=die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509 - no threads here
+            preexec_fn=partial(die_with_parent, part.orphaned) if sys.platform == "linux" else None,  # noqa: PLW1509 - no threads here
         )
     stack.tell(f"{part.name} started (pid {part.process.pid})")
 
 
-def die_with_parent() -> None:
+def die_with_parent(number: signal.Signals = signal.SIGTERM) -> None:
     """Have the kernel end this child when its parent is killed, so that no process is left behind (Linux only)."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number)
 
 
 def _supervise(stack: Stack) -> None:

@@ -4,6 +4,7 @@ It does not need a free task slot, so provider calls that hang cannot stop it.
 """
 
 import logging
+import os
 import threading
 import time
 from datetime import datetime, timedelta
@@ -24,6 +25,9 @@ _HEARTBEAT = timedelta(seconds=5)
 
 stopping = threading.Event()
 """Set when this worker begins to shut down: slices end after the request in flight."""
+
+busy: set[int] = set()
+"""The threads that are at work on a slice."""
 
 _last_work: list[datetime] = []
 
@@ -65,6 +69,8 @@ def _run(app: Any) -> None:
     lead = _Lead(app, runtime)
     seen: datetime | None = None
     while not stopping.wait(_EVERY):
+        if _orphaned(runtime.settings.supervisor):
+            _end(runtime.settings.drain_seconds)
         try:
             now = runtime.clock()
             if seen is None or now - seen >= _HEARTBEAT:
@@ -81,6 +87,23 @@ def _run(app: Any) -> None:
         lead.give_up()
     except DispatcherError as error:
         log.warning("pump.interrupted why=%s", error)
+    if _orphaned(runtime.settings.supervisor):
+        _end(runtime.settings.drain_seconds)
+
+
+def _orphaned(supervisor: int) -> bool:
+    """Whether the `dispatcher up` that started this process has died: its Redis has, too."""
+    return bool(supervisor) and os.getppid() != supervisor
+
+
+def _end(seconds: float) -> None:
+    """End this process once the requests in flight are recorded; Celery itself would wait for its broker."""
+    log.warning("worker.orphaned: the supervisor has died")
+    stopping.set()
+    until = time.monotonic() + seconds
+    while busy and time.monotonic() < until:
+        time.sleep(0.1)
+    os._exit(1)
 
 
 class _Lead:

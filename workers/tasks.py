@@ -26,6 +26,7 @@ _RENEW_AHEAD = timedelta(hours=1)
 @app.task(name="submit")
 def submit(provider: str) -> None:
     """Submit what is due for a provider, for a second or two."""
+    pump.busy.add(threading.get_ident())
     try:
         steps = submission.work(
             runtime.account(provider), slices=SLICES, seconds=SLICE_SECONDS, stopping=pump.stopping.is_set
@@ -34,6 +35,8 @@ def submit(provider: str) -> None:
         # Nothing is lost: the pump rings again, and what was under way is settled when its lease ends.
         log.warning("submit.interrupted provider=%s why=%s", provider, error)
         return
+    finally:
+        pump.busy.discard(threading.get_ident())
     if any(step.messages for step in steps):
         pump.worked()
 

@@ -136,10 +136,10 @@ def usable(runtime: Runtime, name: str, *, lookup: bool = True) -> Provider:
     return runtime.provider(name)
 
 
-def take_lookup(runtime: Runtime, name: str) -> None:
+def take_lookup(runtime: Runtime, name: str, *, max_wait: float = 10.0) -> None:
     """Wait for the throughput of one call made by hand. While Redis is away nobody sends, so it may go at once."""
     try:
-        runtime.account(name).wait_to_look_up(max_wait=10)
+        runtime.account(name).wait_to_look_up(max_wait=max_wait)
     except ThroughputUnavailable:
         return
 

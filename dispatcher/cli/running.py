@@ -229,7 +229,7 @@ def _accounts(runtime: Runtime) -> Iterator[Finding]:
 
 def _let_in(runtime: Runtime, name: str) -> str:
     """Try the credentials by a call that costs nothing."""
-    take_lookup(runtime, name)
+    take_lookup(runtime, name, max_wait=1.0)
     provider, base = runtime.provider(name), runtime.settings.section(name).base_url
     if isinstance(provider, ChecksCredentials):
         return f"let in by {base}: {provider.check()}"

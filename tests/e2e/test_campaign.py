@@ -208,6 +208,8 @@ def test_up_refuses_a_second_one_and_leaves_nothing_behind_when_it_is_killed(hom
     pids = home.pids()
     assert len(pids) == 4
     assert "already" in home.run("up", code=1).stderr
+    # A worker gives its first sign of life a moment after it was started.
+    until(lambda: home.run("doctor", code=None).returncode == 0, "doctor finds nothing wrong")
     found = {finding["what"]: finding["ok"] for finding in home.json("doctor")}
     assert {"data folder", "ledger", "redis", "redis-server", "workers", "winsms"} <= found.keys()
     assert False not in found.values(), found
