@@ -9,8 +9,8 @@ from dispatcher.account import PATIENCE, Account
 from dispatcher.campaign import CampaignState
 from dispatcher.errors import InvalidRequest, ProviderError, Throttled, Unreachable
 from dispatcher.ledger import BatchContent, Doubt, Ledger
-from dispatcher.provider import Answers, FindsLost, LookUp, OutgoingBatch, Verdict
-from dispatcher.rendering import render_batch
+from dispatcher.provider import Answers, FindsLost, LookUp, Verdict
+from dispatcher.rendering import render_content
 
 log = logging.getLogger(__name__)
 
@@ -131,7 +131,11 @@ def _look_up(a: Account, doubt: Doubt, content: BatchContent, *, max_wait: float
 
     if not content.positions:
         return LookUp(verdict=Verdict.NEVER, evidence="nothing of it is unknown any more")
-    found = a.provider.find(_as_sent(doubt, content), doubt.attempted_at, wait)
+    found = a.provider.find(
+        render_content(doubt.campaign, doubt.number, content, scheduled_for=doubt.scheduled_for),
+        doubt.attempted_at,
+        wait,
+    )
     return _without_others(a, doubt, content, found)
 
 
@@ -183,19 +187,3 @@ def _conclude(a: Account, doubt: Doubt, content: BatchContent, found: LookUp, *,
                 return "freed"
     doubts.postpone(doubt, until=again, evidence=evidence, who=a.who, now=now)
     return "open"
-
-
-def _as_sent(doubt: Doubt, content: BatchContent) -> OutgoingBatch:
-    return render_batch(
-        campaign=doubt.campaign,
-        number=doubt.number,
-        template=content.template,
-        fields=content.fields,
-        positions=content.positions,
-        numbers=content.numbers,
-        rows=content.rows,
-        segments=content.segments,
-        sender=content.sender,
-        scheduled_for=doubt.scheduled_for,
-        options=content.options,
-    )

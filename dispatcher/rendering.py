@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
+from dispatcher.ledger import BatchContent
 from dispatcher.message import reference
 from dispatcher.provider import OutgoingBatch
 from dispatcher.template import compile_template, unpack_fields
@@ -46,4 +47,23 @@ def render_batch(
         sender=sender,
         scheduled_for=scheduled_for,
         options=options or {},
+    )
+
+
+def render_content(
+    campaign: str, number: int, content: BatchContent, *, scheduled_for: datetime | None
+) -> OutgoingBatch:
+    """Return batch `number` of a campaign as it goes out, or went out, to the messages of `content`."""
+    return render_batch(
+        campaign=campaign,
+        number=number,
+        template=content.template,
+        fields=content.fields,
+        positions=content.positions,
+        numbers=content.numbers,
+        rows=content.rows,
+        segments=content.segments,
+        sender=content.sender,
+        scheduled_for=scheduled_for,
+        options=content.options,
     )

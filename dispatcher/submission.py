@@ -6,7 +6,7 @@ This is the only module that calls `Provider.submit`, and it does so at one plac
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from dispatcher.account import Account
 from dispatcher.campaign import CampaignState
@@ -26,7 +26,7 @@ from dispatcher.failpoints import reach
 from dispatcher.ledger import BatchContent, Claim
 from dispatcher.provider import Answers, OutgoingBatch, Prepares
 from dispatcher.release import SLICE, handover, reconcilable_at
-from dispatcher.rendering import render_batch
+from dispatcher.rendering import render_content
 
 log = logging.getLogger(__name__)
 
@@ -102,7 +102,7 @@ def submit_next(account: Account) -> Step:
     scheduled_for = way.scheduled_for
     if scheduled_for is None and content.options.get("reconcilable"):
         scheduled_for = reconcilable_at(a.provider.capabilities, now=a.clock())
-    batch = _rendered(claim, content, scheduled_for=scheduled_for)
+    batch = render_content(claim.campaign, claim.number, content, scheduled_for=scheduled_for)
     if batch.options and not _prepared(a, claim, batch):
         return Step(outcome="not_prepared", go_on=False)
     return _attempt(a, claim, content, batch)
@@ -140,22 +140,6 @@ def _attempt(a: Account, claim: Claim, content: BatchContent, batch: OutgoingBat
         a.ledger.outcomes.not_submitted(claim, now=a.clock(), why=str(error))
         raise
     return _request(a, claim, content, batch, deadline=deadline)
-
-
-def _rendered(claim: Claim, content: BatchContent, *, scheduled_for: datetime | None) -> OutgoingBatch:
-    return render_batch(
-        campaign=claim.campaign,
-        number=claim.number,
-        template=content.template,
-        fields=content.fields,
-        positions=content.positions,
-        numbers=content.numbers,
-        rows=content.rows,
-        segments=content.segments,
-        sender=content.sender,
-        scheduled_for=scheduled_for,
-        options=content.options,
-    )
 
 
 def _prepared(a: Account, claim: Claim, batch: OutgoingBatch) -> bool:
@@ -199,22 +183,15 @@ def _request(a: Account, claim: Claim, content: BatchContent, batch: OutgoingBat
         why = str(error)
         _recording(a, lambda: outcomes.unknown(claim, now=a.clock(), why=why, receipt_window=window))
         return _told(a, claim, "unknown", began, go_on=True, why=why)
-    except Misconfigured as error:
-        # A setting is wrong, not the batch: it waits until a person has mended that.
-        why = str(error)
-        _recording(a, lambda: outcomes.not_submitted(claim, now=a.clock(), why=why))
-        _pause(a, claim, why)
-        return _told(a, claim, "refused", began, go_on=True, why=why)
-    except InvalidRequest as error:
-        why = str(error)
-        _recording(a, lambda: outcomes.refused(claim, now=a.clock(), why=why))
-        _pause(a, claim, f"refused as malformed: {why}")
-        return _told(a, claim, "refused", began, go_on=True, why=why)
     except Refused as error:
-        # Credentials or credit: nothing is wrong with the batch, so it waits for a person to mend the account.
         why = str(error)
-        _recording(a, lambda: outcomes.not_submitted(claim, now=a.clock(), why=why))
-        _pause(a, claim, why)
+        if isinstance(error, InvalidRequest) and not isinstance(error, Misconfigured):
+            _recording(a, lambda: outcomes.refused(claim, now=a.clock(), why=why))
+            _pause(a, claim, f"refused as malformed: {why}")
+        else:
+            # Settings, credentials or credit: nothing is wrong with the batch, so it waits for a person to mend them.
+            _recording(a, lambda: outcomes.not_submitted(claim, now=a.clock(), why=why))
+            _pause(a, claim, why)
         return _told(a, claim, "refused", began, go_on=True, why=why)
     reach("after_answer")
     _recording(a, lambda: outcomes.submitted(claim, content, answers, now=a.clock(), receipt_window=window))

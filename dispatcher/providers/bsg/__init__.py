@@ -280,5 +280,4 @@ def _next(offset: int, rows: int, total: int | None) -> str | None:
     return str(offset + rows) if more else None
 
 
-PROVIDER = BSG
-__all__ = ["BSG", "PROVIDER", "Settings", "connect"]
+__all__ = ["BSG", "Settings", "connect"]
