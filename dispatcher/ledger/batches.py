@@ -84,7 +84,7 @@ class Batches:
     def content(self, claim: Claim) -> BatchContent:
         """Return what a claimed batch is to say, to those of its messages that are still queued."""
         with self._database.read() as tx:
-            return read_content(tx, claim.batch_id, claim.campaign_id, MessageState.QUEUED)
+            return read_content(tx, claim.batch_id, MessageState.QUEUED)
 
     def begin_attempt(
         self, claim: Claim, *, now: datetime, lease: timedelta, scheduled_for: datetime | None = None
@@ -152,12 +152,15 @@ class Batches:
         return len(rows)
 
 
-def read_content(tx: Transaction, batch_id: int, campaign_id: int, state: MessageState) -> BatchContent:
+def read_content(tx: Transaction, batch_id: int, state: MessageState) -> BatchContent:
     """Return what a batch says, to those of its messages that are in a state."""
     first = batch_id * MESSAGES_PER_BATCH
-    campaign = tx.rows("SELECT template, personalised, sender, options FROM campaign WHERE id = :id", id=campaign_id)[
-        0
-    ]
+    campaign = tx.rows(
+        "SELECT COALESCE(v.template, c.template) AS template, c.personalised, c.sender, c.options"
+        " FROM batch b JOIN campaign c ON c.id = b.campaign_id"
+        " LEFT JOIN variant v ON v.campaign_id = c.id AND v.name = b.variant WHERE b.id = :id",
+        id=batch_id,
+    )[0]
     payload = tx.first("SELECT fields FROM payload WHERE batch_id = :id", id=batch_id)
     messages = tx.rows(
         'SELECT id, msisdn, "row" AS line, segments FROM message'

@@ -17,7 +17,9 @@ from dispatcher.message import OPEN_MESSAGE_STATES, MessageState
 
 _COLUMNS = (
     "id, public_id, key, name, provider, sender, template, personalised, state, reason, send_at, options,"
-    " rows, messages, duplicates, invalid, suppressed, batches, segments, created_at, started_at, finished_at"
+    " rules, brand, fallbacks, priority, released_through, expires_at, budget, segment_price, committed, retry_of,"
+    " erased_at, rows, messages, duplicates, invalid, suppressed, batches, segments, created_at, started_at,"
+    " finished_at"
 )
 
 
@@ -250,6 +252,17 @@ def _campaign(row: Row[Any]) -> Campaign:
         reason=row.reason,
         send_at=moment(row.send_at),
         options=json.loads(row.options),
+        rules=json.loads(row.rules),
+        brand=row.brand,
+        fallbacks=tuple(row.fallbacks.split(",")) if row.fallbacks else (),
+        priority=row.priority,
+        released_through=row.released_through,
+        expires_at=moment(row.expires_at),
+        budget=None if row.budget is None else money(row.budget),
+        segment_price=None if row.segment_price is None else money(row.segment_price),
+        committed=money(row.committed),
+        retry_of=row.retry_of,
+        erased_at=moment(row.erased_at),
         totals=PlanTotals(
             rows=row.rows,
             messages=row.messages,

@@ -70,7 +70,7 @@ class Doubts:
     def content(self, doubt: Doubt) -> BatchContent:
         """Return what the batch said, to those of its messages that are unknown."""
         with self._database.read() as tx:
-            return read_content(tx, doubt.batch_id, doubt.campaign_id, MessageState.UNKNOWN)
+            return read_content(tx, doubt.batch_id, MessageState.UNKNOWN)
 
     def losses(self, doubt: Doubt) -> int:
         """Return how many attempts of the batch ended as unknown."""

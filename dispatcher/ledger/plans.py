@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from dispatcher.batch import BatchState
 from dispatcher.campaign import CampaignState
 from dispatcher.errors import LedgerError
-from dispatcher.ledger.database import Database, Transaction, micros
+from dispatcher.ledger.database import Database, Transaction, micros, millionths
 from dispatcher.ledger.rows import ExcludedRow, NewCampaign, PlannedBatch, PlanTotals
 from dispatcher.ledger.trail import count, note
 from dispatcher.message import MESSAGES_PER_BATCH, MessageState
@@ -41,27 +41,41 @@ class Plans:
                             else f"it is campaign {other.public_id}"
                         )
                     )
+            values = {
+                "public_id": new.public_id,
+                "key": new.key,
+                "name": new.name,
+                "provider": new.provider,
+                "sender": new.sender,
+                "template": new.template,
+                "personalised": new.personalised,
+                "state": CampaignState.DRAFT.value,
+                "send_at": None if new.send_at is None else micros(new.send_at),
+                "country": new.country,
+                "options": json.dumps(dict(new.options)),
+                "rules": json.dumps(dict(new.rules)),
+                "brand": new.brand,
+                "fallbacks": ",".join(new.fallbacks),
+                "priority": new.priority,
+                "expires_at": None if new.expires_at is None else micros(new.expires_at),
+                "budget": None if new.budget is None else millionths(new.budget),
+                "segment_price": None if new.segment_price is None else millionths(new.segment_price),
+                "retry_of": new.retry_of,
+                "adds_to": new.adds_to,
+                "created_at": micros(new.created_at),
+                "planner_until": micros(now + _PLANNER_LEASE),
+            }
             created = tx.first(
-                "INSERT INTO campaign (public_id, key, name, provider, sender, template, personalised, state,"
-                " send_at, country, options, created_at, planner_until)"
-                " VALUES (:public_id, :key, :name, :provider, :sender, :template, :personalised, :state,"
-                " :send_at, :country, :options, :created_at, :planner_until) RETURNING id",
-                public_id=new.public_id,
-                key=new.key,
-                name=new.name,
-                provider=new.provider,
-                sender=new.sender,
-                template=new.template,
-                personalised=new.personalised,
-                state=CampaignState.DRAFT.value,
-                send_at=None if new.send_at is None else micros(new.send_at),
-                country=new.country,
-                options=json.dumps(dict(new.options)),
-                created_at=micros(new.created_at),
-                planner_until=micros(now + _PLANNER_LEASE),
+                f"INSERT INTO campaign ({', '.join(values)}) VALUES ({', '.join(f':{name}' for name in values)})"
+                " RETURNING id",
+                **values,
             )
             assert created is not None
             campaign_id = int(created.id)
+            tx.run_many(
+                "INSERT INTO variant (campaign_id, name, template) VALUES (:campaign_id, :name, :template)",
+                [{"campaign_id": campaign_id, "name": name, "template": text} for name, text in new.variants.items()],
+            )
             note(
                 tx,
                 at=now,
@@ -109,6 +123,8 @@ class Plans:
                     "segments",
                     "due_at",
                     "send_at",
+                    "zone",
+                    "variant",
                 ),
                 [
                     (
@@ -121,6 +137,8 @@ class Plans:
                         sum(batch.segments),
                         micros(batch.due_at),
                         None if batch.send_at is None else micros(batch.send_at),
+                        batch.zone,
+                        batch.variant,
                     )
                     for index, (batch_id, batch) in enumerate(zip(ids, batches, strict=True))
                 ],

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
+from typing import Any
 
 from dispatcher.batch import BatchState
 from dispatcher.campaign import CampaignState
@@ -34,6 +35,16 @@ class NewCampaign:
     send_at: datetime | None = None
     country: str | None = None
     options: Mapping[str, str] = field(default_factory=dict)
+    rules: Mapping[str, Any] = field(default_factory=dict)  # what the owner asked for, see Campaign.rules
+    brand: str = ""
+    fallbacks: Sequence[str] = ()
+    priority: int = 0
+    expires_at: datetime | None = None
+    budget: Decimal | None = None
+    segment_price: Decimal | None = None
+    retry_of: str | None = None
+    adds_to: int | None = None
+    variants: Mapping[str, str] = field(default_factory=dict)  # name → text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +59,8 @@ class PlannedBatch:
     )  # template.pack_fields of the columns that the template uses; None where one text goes to all
     due_at: datetime  # not released before
     send_at: datetime | None = None  # wanted at the recipient's; for a provider that schedules
+    zone: str | None = None  # the recipients' time zone, where it makes a difference
+    variant: str | None = None  # which of the campaign's texts; None: its own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +102,17 @@ class Campaign:
     reason: str | None
     send_at: datetime | None
     options: Mapping[str, str]
+    rules: Mapping[str, Any]  # JSON values by rule: window, quiet, spread, canary, breaker…
+    brand: str  # whose suppression list counts beside the global one; "" for none
+    fallbacks: Sequence[str]  # the providers that take over, in their order
+    priority: int
+    released_through: int | None  # only batches up to this number may be claimed
+    expires_at: datetime | None
+    budget: Decimal | None
+    segment_price: Decimal | None  # what a segment is thought to cost
+    committed: Decimal  # what is spent or reserved
+    retry_of: str | None
+    erased_at: datetime | None
     totals: PlanTotals
     created_at: datetime
     started_at: datetime | None

@@ -3,8 +3,9 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from dispatcher.errors import InputError, UsageError
 from dispatcher.ledger import Campaign, ExcludedRow, Ledger, NewCampaign, PlannedBatch, PlanTotals
@@ -41,6 +42,15 @@ class Order:
     send_at: datetime | None = None
     key: str | None = None
     options: Mapping[str, str] = field(default_factory=dict)
+    rules: Mapping[str, Any] = field(default_factory=dict)  # see Campaign.rules
+    brand: str = ""
+    fallbacks: Sequence[str] = ()
+    priority: int = 0
+    expires_at: datetime | None = None
+    budget: Decimal | None = None
+    segment_price: Decimal | None = None
+    retry_of: str | None = None
+    variants: Mapping[str, str] = field(default_factory=dict)  # name → text, for some of the recipients
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +104,15 @@ def enqueue(
             send_at=order.send_at,
             country=order.country,
             options=order.options,
+            rules=order.rules,
+            brand=order.brand,
+            fallbacks=order.fallbacks,
+            priority=order.priority,
+            expires_at=order.expires_at,
+            budget=order.budget,
+            segment_price=order.segment_price,
+            retry_of=order.retry_of,
+            variants=order.variants,
             created_at=now,
         )
         campaign_id = ledger.plans.begin(new, who=who, now=now)

@@ -1,0 +1,79 @@
+"""What a campaign's owner asks for beyond a list and a text: rules, money, texts by recipient, retries, privacy.
+
+Every change adds: a program of the version before goes on working on the ledger while this runs and after.
+"""
+
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+branch_labels = None
+depends_on = None
+
+_COLUMNS = {
+    "campaign": (
+        # What the owner asked for, as JSON: window, days, quiet, spread, canary, breaker and so on (rules.py).
+        "rules TEXT NOT NULL DEFAULT '{}'",
+        # Whose suppression list counts beside the global one.
+        "brand TEXT NOT NULL DEFAULT ''",
+        # Who takes over when the provider is down: names with commas between, in their order.
+        "fallbacks TEXT NOT NULL DEFAULT ''",
+        # Only batches up to this number may be claimed; NULL: all.
+        "released_through INTEGER",
+        # Not sent after this.
+        "expires_at BIGINT",
+        # Money in millionths: what may be spent, what a segment is thought to cost, and what is spent or reserved.
+        "budget BIGINT",
+        "segment_price BIGINT",
+        "committed BIGINT NOT NULL DEFAULT 0",
+        # What had been tried, and had gone wrong, when it was last resumed: the circuit breaker counts from there.
+        "tried_before BIGINT NOT NULL DEFAULT 0",
+        "bad_before BIGINT NOT NULL DEFAULT 0",
+        # The campaign (its public id) whose undelivered or refused messages this one sends again.
+        "retry_of TEXT",
+        # The campaign (its id) that this draft's rows will be added to.
+        "adds_to BIGINT",
+        # When texts, fields and numbers were erased.
+        "erased_at BIGINT",
+    ),
+    "batch": (
+        # The time zone of its recipients, where quiet hours make a difference between them.
+        "zone TEXT",
+        # Which of the campaign's texts it says; NULL: the campaign's own.
+        "variant TEXT",
+        # What its attempt has reserved of the budgets, in millionths.
+        "reserved BIGINT",
+    ),
+}
+
+
+def upgrade() -> None:
+    """Add what is missing."""
+    connection = op.get_bind()
+    for table, columns in _COLUMNS.items():
+        for column in columns:
+            connection.exec_driver_sql(f"ALTER TABLE {table} ADD COLUMN {column}")
+    roomy = " WITH (fillfactor = 70)" if connection.dialect.name == "postgresql" else ""
+    for statement in (
+        # The texts of a campaign that says different things to different recipients.
+        """
+        CREATE TABLE variant (
+            campaign_id BIGINT NOT NULL REFERENCES campaign (id) ON DELETE CASCADE,
+            name TEXT NOT NULL,
+            template TEXT NOT NULL,
+            PRIMARY KEY (campaign_id, name)
+        )""",
+        # What was spent or reserved on one day (UTC) at one provider, in millionths.
+        f"""
+        CREATE TABLE spending (
+            provider TEXT NOT NULL,
+            day TEXT NOT NULL,
+            amount BIGINT NOT NULL,
+            PRIMARY KEY (provider, day)
+        ){roomy}""",
+        "CREATE TABLE saved_text (name TEXT PRIMARY KEY, template TEXT NOT NULL, saved_at BIGINT NOT NULL)",
+        # Single facts of this ledger: the key of its hashes.
+        "CREATE TABLE fact (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
+        "CREATE INDEX event_batch ON event (batch_id) WHERE batch_id IS NOT NULL",
+    ):
+        connection.exec_driver_sql(statement)
