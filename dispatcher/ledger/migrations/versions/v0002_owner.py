@@ -74,6 +74,11 @@ def upgrade() -> None:
         "CREATE TABLE saved_text (name TEXT PRIMARY KEY, template TEXT NOT NULL, saved_at BIGINT NOT NULL)",
         # Single facts of this ledger: the key of its hashes.
         "CREATE TABLE fact (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
+        # Few batches have these, and nobody should look for them among a million.
+        "CREATE INDEX batch_noted ON batch (campaign_id) WHERE state = 'submitted' AND reason IS NOT NULL",
+        "CREATE INDEX batch_scheduled ON batch (campaign_id) WHERE scheduled_for IS NOT NULL",
+        "CREATE INDEX batch_stoppable ON batch (campaign_id) WHERE provider_reference IS NOT NULL"
+        " AND stopped_at IS NULL AND receipts_until IS NOT NULL",
         "CREATE INDEX event_batch ON event (batch_id) WHERE batch_id IS NOT NULL",
     ):
         connection.exec_driver_sql(statement)
