@@ -7,7 +7,7 @@ from typing import NoReturn
 import click
 
 from dispatcher import __version__
-from dispatcher.cli import accounts, campaigns, demo, doubts, optouts, planning, resources, running
+from dispatcher.cli import accounts, campaigns, demo, doubts, ledgers, optouts, planning, resources, running
 from dispatcher.cli.output import printable
 from dispatcher.errors import DispatcherError, UsageError
 
@@ -52,6 +52,7 @@ for command in (
     accounts.provider,
     accounts.inbox,
     optouts.optouts,
+    ledgers.ledger,
     *resources.groups(),
 ):
     cli.add_command(command)

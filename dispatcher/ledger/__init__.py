@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 
-from dispatcher.errors import DispatcherError
+from dispatcher.errors import DispatcherError, LedgerError
 from dispatcher.ledger.batches import Batches
 from dispatcher.ledger.campaigns import Campaigns
+from dispatcher.ledger.copying import copy_ledger, moved_to
 from dispatcher.ledger.database import Database
 from dispatcher.ledger.doubts import Doubts
 from dispatcher.ledger.leases import Leases
@@ -31,7 +32,7 @@ from dispatcher.ledger.rows import (
     WorkerSeen,
 )
 from dispatcher.ledger.suppressions import Suppressions
-from dispatcher.ledger.versioning import migrate, version
+from dispatcher.ledger.versioning import check_database, migrate, stored_version, version
 
 __all__ = [
     "AwaitedReceipts",
@@ -51,7 +52,10 @@ __all__ = [
     "Settlement",
     "Suppression",
     "WorkerSeen",
+    "check_database",
+    "copy_ledger",
     "open_ledger",
+    "stored_version",
 ]
 
 
@@ -85,11 +89,16 @@ def open_ledger(url: str, *, pool_size: int = 8) -> Ledger:
 
     Raises:
         SettingsError: the URL is not one.
-        LedgerError: it cannot be opened, or is of a newer version.
+        LedgerError: it cannot be opened, is of a newer version, or was copied elsewhere.
     """
     database = Database(url, pool_size=pool_size)
     try:
         migrate(database)
+        if (elsewhere := moved_to(database)) is not None:
+            raise LedgerError(
+                f"the ledger at {database.shown_url} was copied to {elsewhere}, which is in use since:"
+                " set DISPATCHER_LEDGER_URL to that one"
+            )
     except DispatcherError:
         database.close()
         raise
