@@ -11,6 +11,7 @@ from dispatcher.ledger.doubts import Doubts
 from dispatcher.ledger.leases import Leases
 from dispatcher.ledger.outcomes import Outcomes
 from dispatcher.ledger.plans import Plans
+from dispatcher.ledger.privacy import ERASED, Forgotten, Privacy
 from dispatcher.ledger.receipts import Receipts
 from dispatcher.ledger.reports import Reports
 from dispatcher.ledger.rows import (
@@ -35,6 +36,7 @@ from dispatcher.ledger.suppressions import Suppressions
 from dispatcher.ledger.versioning import check_database, migrate, stored_version, version
 
 __all__ = [
+    "ERASED",
     "AwaitedReceipts",
     "BatchContent",
     "Campaign",
@@ -44,6 +46,7 @@ __all__ = [
     "Event",
     "ExcludedRow",
     "Exclusion",
+    "Forgotten",
     "Ledger",
     "NewCampaign",
     "PlanTotals",
@@ -73,6 +76,7 @@ class Ledger:
     suppressions: Suppressions
     leases: Leases
     reports: Reports
+    privacy: Privacy
 
     @property
     def version(self) -> str | None:
@@ -113,4 +117,5 @@ def open_ledger(url: str, *, pool_size: int = 8) -> Ledger:
         suppressions=Suppressions(database),
         leases=Leases(database),
         reports=Reports(database),
+        privacy=Privacy(database),
     )
