@@ -51,8 +51,8 @@ class Reports:
 
     def line(self, campaign: Campaign, row: int) -> ReportLine | None:
         """Return the fate of one input row, None where the campaign has no such row."""
-        found = next(self._messages(campaign, row=row), None)
-        return found if found is not None else next(self._excluded(campaign, row=row), None)
+        found = [*self._messages(campaign, row=row), *self._excluded(campaign, row=row)]
+        return found[0] if found else None
 
     def discrepancies(self, campaign: Campaign) -> list[str]:
         """Return where the ledger's sums do not match its rows; an empty list is the promise kept."""
