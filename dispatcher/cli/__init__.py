@@ -17,6 +17,7 @@ from dispatcher.cli import (
     optouts,
     planning,
     privacy,
+    reports,
     resources,
     running,
 )
@@ -52,7 +53,7 @@ for command in (
     campaigns.pause,
     campaigns.resume,
     campaigns.cancel,
-    campaigns.report,
+    reports.report,
     doubts.unknown,
     doubts.resolve,
     running.poll,

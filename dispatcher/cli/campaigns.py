@@ -1,15 +1,12 @@
 """Commands about campaigns: status, list, pause, resume, cancel, report."""
 
-import sys
-from pathlib import Path
-
 import click
 
 from dispatcher import cancellation, reporting
 from dispatcher.cli import watching
 from dispatcher.cli.opening import WHO, opened
 from dispatcher.cli.output import console, json_option, local, print_json, table
-from dispatcher.errors import ProviderError, ThroughputUnavailable, UsageError
+from dispatcher.errors import ProviderError, ThroughputUnavailable
 from dispatcher.runtime import Runtime
 
 
@@ -135,26 +132,3 @@ def _show_moved(runtime: Runtime, campaign: str, how: str, *, as_json: bool) -> 
         return
     click.echo(f"campaign {campaign} {how}")
     watching.show(status)
-
-
-@click.command(short_help="Write the fate of every input row.")
-@click.argument("campaign")
-@click.option("--format", "form", type=click.Choice(["csv", "jsonl"]), default="csv", show_default=True)
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write to a file; standard output by default.")
-def report(campaign: str, *, form: str, output: Path | None) -> None:
-    """Write one line for every input row of CAMPAIGN: its number, state, reason, ids, times, segments and cost.
-
-    Rows that became no message are there too, as duplicate, invalid or suppressed, each with its reason.
-    """
-    with opened() as runtime:
-        lines = runtime.ledger.reports.lines(runtime.ledger.campaigns.get(campaign))
-        if output is None:
-            sys.stdout.reconfigure(encoding="utf-8")  # type: ignore[union-attr]
-            reporting.write_report(lines, form=form, out=sys.stdout)
-            return
-        try:
-            with output.open("w", encoding="utf-8", newline="") as out:
-                many = reporting.write_report(lines, form=form, out=out)
-        except OSError as error:
-            raise UsageError(f"{output} cannot be written: {error.strerror}") from None
-        click.echo(f"{many:,} rows written to {output}", err=True)

@@ -15,6 +15,7 @@ from dispatcher.ledger.privacy import ERASED, Forgotten, Privacy
 from dispatcher.ledger.receipts import Receipts
 from dispatcher.ledger.reports import Reports
 from dispatcher.ledger.rows import (
+    Attempt,
     AwaitedReceipts,
     BatchContent,
     Campaign,
@@ -24,6 +25,7 @@ from dispatcher.ledger.rows import (
     Event,
     ExcludedRow,
     Exclusion,
+    Fate,
     NewCampaign,
     PlannedBatch,
     PlanTotals,
@@ -37,6 +39,7 @@ from dispatcher.ledger.versioning import check_database, migrate, stored_version
 
 __all__ = [
     "ERASED",
+    "Attempt",
     "AwaitedReceipts",
     "BatchContent",
     "Campaign",
@@ -46,6 +49,7 @@ __all__ = [
     "Event",
     "ExcludedRow",
     "Exclusion",
+    "Fate",
     "Forgotten",
     "Ledger",
     "NewCampaign",

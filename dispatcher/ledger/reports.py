@@ -7,7 +7,7 @@ from datetime import datetime
 from dispatcher.ledger.database import Database, moment, money
 from dispatcher.ledger.messages import MESSAGES_OF_BATCH
 from dispatcher.ledger.privacy import shown_number
-from dispatcher.ledger.rows import Campaign, Event, ReportLine
+from dispatcher.ledger.rows import Attempt, Campaign, Event, Fate, ReportLine
 from dispatcher.ledger.trail import totals
 
 
@@ -20,6 +20,41 @@ class Reports:
     def lines(self, campaign: Campaign) -> Iterator[ReportLine]:
         """Yield the fate of every input row, in the order of the rows."""
         yield from heapq.merge(self._messages(campaign), self._excluded(campaign), key=lambda line: line.row)
+
+    def fates(self, campaign: Campaign) -> Iterator[Fate]:
+        """Yield what became of every message, in no particular order."""
+        with self._database.read() as tx:
+            for row in tx.stream(
+                "SELECT m.msisdn, m.state, m.reason, m.settled_at, b.submitted_at, b.scheduled_for FROM batch b"
+                f" JOIN message m ON {MESSAGES_OF_BATCH} WHERE b.campaign_id = :id",
+                id=campaign.id,
+            ):
+                began = max(row.submitted_at or 0, row.scheduled_for or 0)
+                yield Fate(
+                    number=int(row.msisdn),
+                    state=row.state,
+                    reason=row.reason,
+                    began_at=began / 1e6 if began else None,
+                    settled_at=None if row.settled_at is None else row.settled_at / 1e6,
+                )
+
+    def attempts(self, campaign: Campaign) -> list[Attempt]:
+        """Return every request that was made for a campaign, in the order of their beginning."""
+        with self._database.read() as tx:
+            return [
+                Attempt(
+                    began_at=_at(row.started_at),
+                    seconds=None if row.ended_at is None else (row.ended_at - row.started_at) / 1e6,
+                    messages=row.messages,
+                    segments=row.segments,
+                    outcome=row.outcome,
+                )
+                for row in tx.rows(
+                    "SELECT a.started_at, a.ended_at, a.outcome, b.messages, b.segments FROM batch b"
+                    " JOIN attempt a ON a.batch_id = b.id WHERE b.campaign_id = :id ORDER BY a.started_at",
+                    id=campaign.id,
+                )
+            ]
 
     def events(self, campaign: Campaign, *, batch: int | None = None, most: int = 10_000) -> list[Event]:
         """Return the audit trail of a campaign, the oldest entry first; of one batch: its own and the campaign's."""
