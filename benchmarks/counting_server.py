@@ -11,48 +11,39 @@ import re
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any, Generic, TypeVar
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Struct
+
+R = TypeVar("R")
 
 _LENGTH = re.compile(rb"\r\ncontent-length: *([0-9]+)", re.IGNORECASE)
 _TAIL = b',"statusCode":200,"timeStamp":"20261201090000000","version":"1.0"}'
+_BASE = b"@@@@@@@@@"
 _DELIVERED = b'"creditCost":1,"statusDelivered":true,"statusErrorCode":"0","statusTime":"202612010900"}'
 
 
-class _Recipient(Struct, rename="camel"):
-    mobile_number: Raw
-    client_message_id: Raw = Raw(b"null")
+class _Recipient(Struct, rename="camel", gc=False):
+    mobile_number: str
+    client_message_id: str
 
 
-class _Message(Struct):
-    message: Raw
-    recipients: list[_Recipient]
+class _Someone(Struct, gc=False):
+    """A recipient that is only counted."""
 
 
-class _Messages(Struct):
-    messages: list[_Message]
+class _Message(Struct, Generic[R], gc=False):
+    recipients: list[R]
+
+
+class _Messages(Struct, Generic[R], gc=False):
+    messages: list[_Message[R]]
 
 
 class _Sms(Struct):
-    message: Raw
     destination: str
-
-
-class _Answered(Struct, rename="camel"):
-    api_message_id: int
-    client_message_id: Raw
-    mobile_number: Raw
-    accept_error: str = ""
-    accepted: bool = True
-    credit_cost: int = 1
-    new_credit_balance: int = 1_000_000
-    scheduled_time: None = None
-
-
-class _AnsweredMessage(Struct):
-    message: Raw
-    recipients: list[_Answered]
 
 
 class Told(Struct, kw_only=True):
@@ -76,10 +67,11 @@ class Counter:
         self.told = Told()
         self.arrivals: list[float] = []
         self._numbers: set[bytes] | None = set() if distinct else None
-        self._next_id = 1
+        self._base = 100_000_000
         self._encode = msgspec.json.Encoder().encode
-        self._send = msgspec.json.Decoder(_Message).decode
-        self._send_many = msgspec.json.Decoder(_Messages).decode
+        one: Any = _Recipient if distinct else _Someone
+        self._send = msgspec.json.Decoder(_Message[one]).decode
+        self._send_many = msgspec.json.Decoder(_Messages[one]).decode
         self._ids = msgspec.json.Decoder(list[int]).decode
         self._sms = msgspec.json.Decoder(_Sms).decode
         self.routes: dict[bytes, Callable[[bytes], tuple[int, bytes]]] = {
@@ -103,19 +95,13 @@ class Counter:
 
     def send(self, body: bytes) -> tuple[int, bytes]:
         """WinSMS: one text to up to a thousand."""
-        recipients = self._send(body).recipients
-        return 200, b'{"recipients":' + self._encode(self._accept(recipients)) + _TAIL
+        many = self._accept([self._send(body)])
+        return 200, _answer(many, several=False).replace(_BASE, b"%09d" % self._next_base())
 
     def send_many(self, body: bytes) -> tuple[int, bytes]:
         """WinSMS: a text each."""
-        messages = self._send_many(body).messages
-        answered = self._accept([recipient for message in messages for recipient in message.recipients])
-        rows, at = [], 0
-        for message in messages:
-            end = at + len(message.recipients)
-            rows.append(_AnsweredMessage(message.message, answered[at:end]))
-            at = end
-        return 200, b'{"messages":' + self._encode(rows) + _TAIL
+        many = self._accept(self._send_many(body).messages)
+        return 200, _answer(many, several=True).replace(_BASE, b"%09d" % self._next_base())
 
     def status(self, body: bytes) -> tuple[int, bytes]:
         """WinSMS: everybody that is asked for has had the message."""
@@ -154,13 +140,21 @@ class Counter:
             self._numbers.clear()
         return 200, b"{}"
 
-    def _accept(self, recipients: Sequence[_Recipient]) -> list[_Answered]:
-        first = self._next_id
-        self._next_id += len(recipients)
-        if self._numbers is not None:
-            self._numbers.update(bytes(one.mobile_number) for one in recipients)
-        self._count(len(recipients))
-        return [_Answered(at, one.client_message_id, one.mobile_number) for at, one in enumerate(recipients, first)]
+    def _accept(self, messages: Sequence[_Message[Any]]) -> int:
+        if self._numbers is None:
+            many = sum([len(message.recipients) for message in messages])
+        else:
+            recipients = [one for message in messages for one in message.recipients]
+            many = len(recipients)
+            if [one.client_message_id for one in recipients] != list(map(str, range(many))):
+                raise msgspec.ValidationError("the answers are made for ids that count from 0")
+            self._numbers.update(one.mobile_number.encode() for one in recipients)
+        self._count(many)
+        return many
+
+    def _next_base(self) -> int:
+        self._base += 1
+        return self._base
 
     def _count(self, recipients: int) -> None:
         now, told = time.monotonic(), self.told
@@ -169,6 +163,23 @@ class Counter:
         told.first = told.first or now
         told.last = now
         self.arrivals.append(now)
+
+
+@lru_cache(maxsize=16)
+def _answer(many: int, *, several: bool) -> bytes:
+    """Return the answer that accepts so many, as large as a real one; only the ids are still to be filled in.
+
+    Its rows follow the recipients by the ids that clients give them, which count from 0 in each request.
+    """
+    rows = [
+        b'{"acceptError":"","accepted":true,"apiMessageId":%b%03d,"clientMessageId":"%d","creditCost":1,'
+        b'"mobileNumber":"27600000000","newCreditBalance":1000000,"scheduledTime":null}' % (_BASE, at, at)
+        for at in range(many)
+    ]
+    if not several:
+        return b'{"recipients":[' + b",".join(rows) + b"]" + _TAIL
+    text = b'{"message":"' + b"x" * 45 + b'","recipients":['
+    return b'{"messages":[' + b",".join(text + row + b"]}" for row in rows) + b"]" + _TAIL
 
 
 class _Connection(asyncio.Protocol):
