@@ -72,7 +72,8 @@ def let_run(home: Home, server: Server, names: list[str], *, rows: int, seconds:
     told = server.told()
     submitted = sum(states(home, campaign)[MessageState.SUBMITTED] for campaign in campaigns)
     if not told.recipients == submitted == rows:
-        raise StageError(f"of {rows} people the server saw {told.recipients} and the ledger {submitted}")
+        found = {state.value: many for state, many in states(home, campaigns[0]).items() if many}
+        raise StageError(f"of {rows} people the server saw {told.recipients} and the ledger {submitted}: {found}")
     return Sent(
         seconds=ended - began,
         active=ended - told.first,

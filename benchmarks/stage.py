@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import msgspec
 import psycopg
@@ -159,7 +159,7 @@ class Home:
     environment: dict[str, str]
     postgresql: PostgreSQL | None = None
     redis: subprocess.Popen[bytes] | None = None
-    stack: subprocess.Popen[bytes] | None = None
+    workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
     _ledger: Ledger | None = field(default=None, repr=False)
 
     @property
@@ -207,7 +207,7 @@ class Home:
 
     def stack_cpu(self) -> float:
         """Return the processor seconds so far of everything that sends: workers, Redis and the database server."""
-        pids = family(self.stack.pid) if self.stack is not None else []
+        pids = [pid for worker in self.workers for pid in family(worker.pid)]
         pids += [self.redis.pid] if self.redis is not None else []
         return cpu_seconds(pids) + self.database_cpu()
 
@@ -228,28 +228,35 @@ class Home:
         time.sleep(SETTLED)
 
     def up(self, *, workers: int) -> None:
-        """Start the stack and wait until all of it is at work."""
-        log = self.folder / "up.log"
-        with log.open("wb") as out:
-            self.stack = subprocess.Popen(
-                [COMMAND, "up", "--workers", str(workers)], env=self.environment, stderr=out
-            )
-        wait_until(lambda: b"up: data in" in log.read_bytes(), "the stack", every=0.1)
-        wait_until(lambda: len(self._workers()) >= workers, "workers", every=0.1, seconds=120)
+        """Start worker processes as `dispatcher up` does, and wait until all are at work.
 
-    def _workers(self) -> list[str]:
-        return [one.name for one in self.ledger.leases.workers() if "/" in one.name]
+        There is no beat: nothing periodic falls due while something else is measured.
+        """
+        celery = [sys.executable, "-m", "celery", "-A", "workers.app", "--quiet", "worker"]
+        for number in range(workers):
+            argv = [*celery, "--hostname", f"w{number}@%h", "--without-gossip", "--without-mingle"]
+            with (self.folder / f"worker{number}.log").open("wb") as log:
+                self.workers.append(subprocess.Popen(argv, env=self.environment, stdout=log, stderr=log))
+        wait_until(self._all_seen, "workers", every=0.1, seconds=180)
+
+    def _all_seen(self) -> bool:
+        seen = {one.name.rpartition("/")[2] for one in self.ledger.leases.workers()}
+        for worker in self.workers:
+            if worker.poll() is not None:
+                raise StageError("a worker ended by itself")
+        return seen >= {str(worker.pid) for worker in self.workers}
 
     def down(self) -> None:
-        """Stop the stack in good order."""
-        if self.stack is not None and self.stack.poll() is None:
-            self.stack.send_signal(signal.SIGTERM)
+        """Stop the workers in good order."""
+        for worker in self.workers:
+            worker.send_signal(signal.SIGTERM)
+        for worker in self.workers:
             try:
-                self.stack.wait(timeout=60)
+                worker.wait(timeout=60)
             except subprocess.TimeoutExpired:
-                self.stack.kill()
-                self.stack.wait()
-        self.stack = None
+                worker.kill()
+                worker.wait()
+        self.workers.clear()
 
     def close(self) -> None:
         """Stop and close everything."""
@@ -298,8 +305,6 @@ class Stage:
                         shutil.copy(like.folder / name, folder / name)
         environment = {name: value for name, value in os.environ.items() if not name.startswith("DISPATCHER_")}
         environment |= {"DISPATCHER_HOME": str(folder), "DISPATCHER_LEDGER_URL": url}
-        # Nothing periodic falls due while something else is measured.
-        environment |= {"DISPATCHER_POLL_EVERY": "86400"}
         if server is not None:
             environment |= {
                 "DISPATCHER_WINSMS__BASE_URL": server.url,
@@ -328,8 +333,3 @@ class Stage:
         if self._postgresql is not None:
             self._postgresql.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
-
-
-def log_of(home: Home, part: str) -> IO[str]:
-    """Open the log of a part of the stack."""
-    return (home.folder / "logs" / f"{part}.log").open(encoding="utf-8", errors="replace")
