@@ -8,14 +8,14 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from benchmarks import journey, machine
+from benchmarks import journey, machine, usual
 from benchmarks.figures import RESULTS, Figure, keep, line
 from benchmarks.options import Options
 from benchmarks.stage import ENGINES, Stage, StageError
 
 Benchmark = Callable[[Stage, Options], Iterable[Figure]]
 
-BENCHMARKS: dict[str, Benchmark] = {}
+BENCHMARKS: dict[str, Benchmark] = {"usual": usual.run}
 
 
 def _chosen(names: list[str]) -> Iterator[tuple[str, Benchmark]]:

@@ -113,12 +113,20 @@ def floor(path: Path, server: Server) -> dict[str, float]:
     return told
 
 
-def run(stage: Stage, options: Options, *, last: str, rows: int | None = None) -> Iterator[Figure]:
+def run(
+    stage: Stage,
+    options: Options,
+    *,
+    last: str,
+    rows: int | None = None,
+    engines: tuple[str, ...] = (),
+    times: int | None = None,
+) -> Iterator[Figure]:
     """Measure the steps of the journey up to `last`, on each engine."""
-    many = rows or options.size(ROWS, quick=20_000)
+    many = rows or options.size(ROWS, quick=5_000)
     path = people.write(stage.folder / f"people-{many}.csv", many, seed=options.seed)
-    times = options.times(1 if many >= ROWS else 3)
-    for engine in options.engines:
+    times = times or options.times(1 if many >= ROWS else 3)
+    for engine in engines or options.engines:
         trips = [_trip(stage, options, engine, path, rows=many, last=last) for _ in range(times)]
         for figures in zip(*trips, strict=True):
             yield _together(figures)

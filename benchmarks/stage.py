@@ -169,6 +169,15 @@ class Home:
             self._ledger = open_ledger(self.ledger_url)
         return self._ledger
 
+    @property
+    def _redis_socket(self) -> Path:
+        return self.folder / "r" / "redis.sock"  # not where `up` would start one of its own
+
+    @property
+    def redis_url(self) -> str:
+        """Where this home's Redis is, or will be."""
+        return f"unix://{self._redis_socket}?db=0"
+
     def measure(self, *args: str, codes: tuple[int, ...] = (0,)) -> Taken:
         """Run a command that prints JSON in a process of its own, and measure it."""
         result = self.folder / "taken.json"
@@ -211,17 +220,19 @@ class Home:
         pids += [self.redis.pid] if self.redis is not None else []
         return cpu_seconds(pids) + self.database_cpu()
 
-    def start_redis(self) -> None:
+    def start_redis(self, *, settle: bool = True) -> None:
         """Start a Redis as `dispatcher up` does, and let the hold of its first use pass."""
-        folder = self.folder / "r"  # not where `up` would start one of its own
+        path = self._redis_socket
+        folder = path.parent
         folder.mkdir()
-        path = folder / "redis.sock"
         argv = [find_redis_server(), "--port", "0", "--unixsocket", str(path), "--dir", str(folder)]
         argv += ["--appendonly", "yes", "--appendfsync", "everysec", "--save", "", "--loglevel", "warning"]
         self.redis = subprocess.Popen(argv, stdout=subprocess.DEVNULL)
         wait_until(path.exists, "redis")
-        self.environment["DISPATCHER_REDIS_URL"] = f"unix://{path}?db=0"
-        throughput = Throughput.connect(self.environment["DISPATCHER_REDIS_URL"])
+        self.environment["DISPATCHER_REDIS_URL"] = self.redis_url
+        if not settle:
+            return
+        throughput = Throughput.connect(self.redis_url)
         for provider in ("winsms", "netsapiens"):
             throughput.wait(provider, Limits(requests_per_second=None, segments_per_second=None))
         throughput.close()
