@@ -1,6 +1,7 @@
 """`python -m benchmarks [NAME…]`: measures, prints, and keeps the figures in benchmarks/results."""
 
 import argparse
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -8,14 +9,22 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from benchmarks import journey, machine, usual
+from benchmarks import growth, idle, journey, limiter, machine, netsapiens, orders, usual
 from benchmarks.figures import RESULTS, Figure, keep, line
 from benchmarks.options import Options
 from benchmarks.stage import ENGINES, Stage, StageError
+from dispatcher.errors import DispatcherError
 
 Benchmark = Callable[[Stage, Options], Iterable[Figure]]
 
-BENCHMARKS: dict[str, Benchmark] = {"usual": usual.run}
+BENCHMARKS: dict[str, Benchmark] = {
+    "usual": usual.run,
+    "netsapiens": netsapiens.run,
+    "orders": orders.run,
+    "idle": idle.run,
+    "growth": growth.run,
+    "limiter": limiter.run,
+}
 
 
 def _chosen(names: list[str]) -> Iterator[tuple[str, Benchmark]]:
@@ -67,7 +76,7 @@ def main() -> int:
                 for figure in benchmark(stage, options):
                     print(line(figure), flush=True)
                     figures.append(figure)
-            except StageError as error:
+            except (StageError, DispatcherError, subprocess.SubprocessError) as error:
                 print(f"{name}: FAILED: {error}", file=sys.stderr, flush=True)
                 failed = True
             print(f"{name}: {time.monotonic() - began:.0f} s, load {taken['load']} → {machine.load()}\n", flush=True)

@@ -57,8 +57,11 @@ def let_run(home: Home, server: Server, names: list[str], *, rows: int, seconds:
     campaigns = [home.ledger.campaigns.get(name) for name in names]
     server_cpu, cpu = server.told().cpu, home.stack_cpu()
     began = time.monotonic()
-    for campaign in campaigns:
-        cancellation.resume(home.ledger, campaign, who="bench", now=now())
+    if len(campaigns) == 1:
+        cancellation.resume(home.ledger, campaigns[0], who="bench", now=now())
+    else:  # all at once: hundreds of commits would be measured with them
+        with home.ledger.database.write() as tx:
+            tx.run("UPDATE campaign SET state = 'running' WHERE state = 'paused'")
     waiting = list(campaigns)
 
     def settled() -> bool:

@@ -8,11 +8,12 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -228,8 +229,8 @@ class Home:
         argv = [find_redis_server(), "--port", "0", "--unixsocket", str(path), "--dir", str(folder)]
         argv += ["--appendonly", "yes", "--appendfsync", "everysec", "--save", "", "--loglevel", "warning"]
         self.redis = subprocess.Popen(argv, stdout=subprocess.DEVNULL)
-        wait_until(path.exists, "redis")
         self.environment["DISPATCHER_REDIS_URL"] = self.redis_url
+        wait_until(lambda: _connects(path), "redis")
         if not settle:
             return
         throughput = Throughput.connect(self.redis_url)
@@ -269,6 +270,12 @@ class Home:
                 worker.wait()
         self.workers.clear()
 
+    def rest(self) -> None:
+        """Close the ledger, so that it can be copied."""
+        if self._ledger is not None:
+            self._ledger.close()
+            self._ledger = None
+
     def close(self) -> None:
         """Stop and close everything."""
         self.down()
@@ -276,9 +283,7 @@ class Home:
             self.redis.terminate()
             self.redis.wait(timeout=30)
             self.redis = None
-        if self._ledger is not None:
-            self._ledger.close()
-            self._ledger = None
+        self.rest()
         if self.postgresql is not None:
             self.postgresql.drop(self.ledger_url)
 
@@ -301,7 +306,12 @@ class Stage:
 
     @contextlib.contextmanager
     def home(
-        self, engine: str, *, server: Server | None = None, like: Home | None = None, **settings: str
+        self,
+        engine: str,
+        *,
+        server: Server | None = None,
+        like: Home | None = None,
+        settings: Mapping[str, str] | None = None,
     ) -> Iterator[Home]:
         """Give a home on an engine; with `like`, its ledger begins as a copy of another's, which must be closed."""
         folder = self.folder / f"h{next(self._homes)}"
@@ -329,7 +339,7 @@ class Stage:
                 "DISPATCHER_NETSAPIENS__FROM_NUMBER": "12025550100",
                 "DISPATCHER_NETSAPIENS__REQUESTS_PER_SECOND": "",
             }
-        environment |= settings
+        environment |= settings or {}
         home = Home(folder, engine, url, environment, self.postgresql if engine == "postgresql" else None)
         try:
             if like is None:
@@ -344,3 +354,10 @@ class Stage:
         if self._postgresql is not None:
             self._postgresql.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _connects(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe, contextlib.suppress(OSError):
+        probe.connect(str(path))
+        return True
+    return False

@@ -35,7 +35,7 @@ def load(url: str, path: Path) -> list[int]:
     database.cursor().executemany(f"INSERT INTO person (id, phone, name, town, code) VALUES ({marks})", people)
     database.commit()
     database.close()
-    return [person[0] for person in people]
+    return list(range(1, len(people) + 1))
 
 
 def submitted(url: str) -> int:
