@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import fields
 from datetime import UTC, datetime
@@ -16,7 +17,12 @@ from dispatcher.message import OPEN_MESSAGE_STATES, MessageState
 COLUMNS = tuple(field.name for field in fields(ReportLine))
 """The columns of a report, in order."""
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+"""What a spreadsheet may begin a formula with; the wide ones too, which some take for the narrow ones."""
+
+_NUMBER = re.compile(r"\+[0-9]{4,15}")
+_UNPRINTABLE = re.compile(r"[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+"""What JSON leaves as it is and a terminal acts on: C1 controls, line separators, and changes of direction."""
 
 
 def moment(value: datetime | None) -> str | None:
@@ -68,8 +74,19 @@ def amount(value: Decimal) -> int | float:
     return int(value) if value == value.to_integral_value() else float(value)
 
 
+def as_json(data: object) -> str:
+    """Return data as JSON on one line. What a terminal would act on is escaped: for a program it is the same."""
+    text = json.dumps(data, ensure_ascii=False)
+    return _UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
 def write_report(lines: Iterable[ReportLine], *, form: str, out: TextIO) -> int:
-    """Write one line an input row as `csv` or `jsonl`, and return how many there were."""
+    """Write one line an input row as `csv` or `jsonl`, and return how many there were.
+
+    JSON holds everything as it is. CSV is for spreadsheets and eyes: a cell that begins like a formula (`harmless`)
+    gets an apostrophe in front, and signs that a terminal would act on become �. A number in E.164, a plus with
+    nothing but digits after it, stays as it is: as a formula it is that number.
+    """
     many = 0
     if form == "csv":
         writer = csv.writer(out, lineterminator="\n")
@@ -78,7 +95,7 @@ def write_report(lines: Iterable[ReportLine], *, form: str, out: TextIO) -> int:
             writer.writerow([_cell(name, getattr(line, name)) for name in COLUMNS])
         return many
     for many, line in enumerate(lines, 1):  # noqa: B007 - the count outlives the loop
-        out.write(json.dumps({name: _plain(getattr(line, name)) for name in COLUMNS}, ensure_ascii=False) + "\n")
+        out.write(as_json({name: _plain(getattr(line, name)) for name in COLUMNS}) + "\n")
     return many
 
 
@@ -99,8 +116,9 @@ def _plain(value: object) -> object:
 
 
 def harmless(text: str) -> str:
-    """Return text that no spreadsheet takes for a formula."""
-    return "'" + text if text.startswith(_FORMULA) else text
+    """Return text that no spreadsheet takes for a formula, and no terminal for an order."""
+    shown = "".join(sign if sign.isprintable() or sign in "\n\t" else "�" for sign in text)
+    return "'" + shown if text.lstrip(" ").startswith(_FORMULA) else shown
 
 
 def _cell(name: str, value: object) -> object:
@@ -108,6 +126,6 @@ def _cell(name: str, value: object) -> object:
     plain = _plain(value)
     if plain is None:
         return ""
-    if isinstance(plain, str) and not (name == "number" and plain[1:].isdigit()):
+    if isinstance(plain, str) and not (name == "number" and _NUMBER.fullmatch(plain)):
         return harmless(plain)
     return plain

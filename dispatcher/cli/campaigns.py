@@ -8,7 +8,7 @@ import click
 from dispatcher import cancellation, reporting
 from dispatcher.cli import watching
 from dispatcher.cli.opening import WHO, opened
-from dispatcher.cli.output import console, json_option, local, print_json, table
+from dispatcher.cli.output import console, json_option, local, print_json, printable, table
 from dispatcher.errors import ProviderError, ThroughputUnavailable, UsageError
 from dispatcher.runtime import Runtime
 
@@ -115,7 +115,8 @@ def cancel(campaign: str, *, as_json: bool) -> None:
             )
         if recalled.left:
             click.echo(
-                f"note: not everything is taken back yet ({recalled.why}); the workers go on with it", err=True
+                f"note: not everything is taken back yet ({printable(recalled.why)}); the workers go on with it",
+                err=True,
             )
         watching.show(status)
 
@@ -149,4 +150,4 @@ def report(campaign: str, *, form: str, output: Path | None) -> None:
                 many = reporting.write_report(lines, form=form, out=out)
         except OSError as error:
             raise UsageError(f"{output} cannot be written: {error.strerror}") from None
-        click.echo(f"{many:,} rows written to {output}", err=True)
+        click.echo(f"{many:,} rows written to {printable(output)}", err=True)
