@@ -5,7 +5,7 @@ import click
 from dispatcher import cancellation, reporting
 from dispatcher.cli import watching
 from dispatcher.cli.opening import WHO, opened
-from dispatcher.cli.output import console, json_option, local, print_json, table
+from dispatcher.cli.output import console, json_option, local, print_json, printable, table
 from dispatcher.errors import ProviderError, ThroughputUnavailable
 from dispatcher.runtime import Runtime
 
@@ -114,7 +114,8 @@ def cancel(campaign: str, *, as_json: bool) -> None:
             )
         if recalled.left:
             click.echo(
-                f"note: not everything is taken back yet ({recalled.why}); the workers go on with it", err=True
+                f"note: not everything is taken back yet ({printable(recalled.why)}); the workers go on with it",
+                err=True,
             )
         if status["messages"]["queued"]:
             click.echo(

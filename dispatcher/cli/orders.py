@@ -7,7 +7,7 @@ import secrets
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -114,7 +114,9 @@ def moment(text: str, *, now: datetime) -> datetime:
     """
     try:
         found = datetime.fromisoformat(text)
-    except ValueError:
+        if found.tzinfo is not None:
+            found = found.astimezone(UTC)  # what lies beyond the last year of the calendar fails here
+    except (ValueError, OverflowError):
         raise UsageError(f"--at {printable(text)}: write it as 2026-12-01T09:00+02:00") from None
     if found.tzinfo is None:
         raise UsageError(f"--at {printable(text)}: add the time zone, as in {printable(text)}+02:00 or …Z")

@@ -10,7 +10,7 @@ from dispatcher import reporting
 from dispatcher.cli.accounts import take_lookup, usable
 from dispatcher.cli.opening import WHO, opened
 from dispatcher.cli.orders import Asked, put_together, what_is_sent
-from dispatcher.cli.output import console, duration, json_option, print_json, table
+from dispatcher.cli.output import console, duration, json_option, print_json, printable, table
 from dispatcher.ledger import PlanTotals
 from dispatcher.planning import Enqueued, Estimate
 from dispatcher.planning import enqueue as plan_and_enqueue
@@ -158,7 +158,7 @@ def _asking(runtime: Runtime, name: str) -> Any:
 
 def _show_estimate(found: Estimate, provider: str) -> None:
     if found.price is not None:
-        click.echo(f"price: {found.price:f} {found.currency or ''}".rstrip())
+        click.echo(f"price: {found.price:f} {printable(found.currency or '')}".rstrip())
     else:
         click.echo(f"price: {provider} does not tell it before sending")
     took = "at once: no limit is set" if found.seconds is None else f"about {duration(found.seconds)}"

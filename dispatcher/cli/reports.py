@@ -69,7 +69,7 @@ def _write_page(runtime: Runtime, campaign: Campaign, file: Path) -> None:
     limit = runtime.limits(campaign.provider).requests_per_second
     found = reporting.summarise(runtime.ledger, campaign)
     reporting.write_page(found, file, limit=limit, now=runtime.clock())
-    click.echo(f"the page of campaign {campaign.public_id} is in {file}", err=True)
+    click.echo(f"the page of campaign {campaign.public_id} is in {printable(file)}", err=True)
 
 
 def _write_rows(
@@ -99,7 +99,7 @@ def _write_rows(
             many = reporting.write_report(lines, form=form, out=out)
     except OSError as error:
         raise UsageError(f"{output} cannot be written: {error.strerror}") from None
-    click.echo(f"{many:,} rows written to {output}", err=True)
+    click.echo(f"{many:,} rows written to {printable(output)}", err=True)
 
 
 def _masked(line: ReportLine) -> ReportLine:

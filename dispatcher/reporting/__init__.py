@@ -1,7 +1,7 @@
 """Reporting: what has become of a campaign, as a whole, by rows, in figures and on a page."""
 
 from dispatcher.reporting.page import write_page
-from dispatcher.reporting.rows import COLUMNS, FORMS, harmless, write_report
+from dispatcher.reporting.rows import COLUMNS, FORMS, as_json, harmless, write_report
 from dispatcher.reporting.status import amount, moment, status, summary
 from dispatcher.reporting.summary import Summary, summarise
 
@@ -10,6 +10,7 @@ __all__ = [
     "FORMS",
     "Summary",
     "amount",
+    "as_json",
     "harmless",
     "moment",
     "status",

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields
 from datetime import datetime
@@ -17,13 +18,24 @@ from dispatcher.reporting.status import amount, moment
 COLUMNS = tuple(field.name for field in fields(ReportLine))
 """The columns of a report, in order."""
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+"""What a spreadsheet may begin a formula with; the wide ones too, which some take for the narrow ones."""
+
+_NUMBER = re.compile(r"\+[0-9]{4,15}")
+_UNPRINTABLE = re.compile(r"[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+"""What JSON leaves as it is and a terminal acts on: C1 controls, line separators, and changes of direction."""
+
 _SHEET_ROWS = 1_048_576  # what a sheet holds, its header included
 _PORTION = 50_000
 
 
 def write_report(lines: Iterable[ReportLine], *, form: str, out: BinaryIO) -> int:
     """Write one line an input row in one of `FORMS`, and return how many there were.
+
+    JSON holds everything as it is. CSV is for spreadsheets and eyes: a cell that begins like a formula (`harmless`)
+    gets an apostrophe in front, and signs that a terminal would act on become �. A number in E.164, a plus with
+    nothing but digits after it, stays as it is: as a formula it is that number. Workbooks and Parquet have types:
+    there text is text.
 
     CSV and JSON Lines need no memory to speak of, a workbook little; Parquet is put together in memory, at about
     100 bytes a row.
@@ -34,9 +46,16 @@ def write_report(lines: Iterable[ReportLine], *, form: str, out: BinaryIO) -> in
     return _WRITERS[form](lines, out)
 
 
+def as_json(data: object) -> str:
+    """Return data as JSON on one line. What a terminal would act on is escaped: for a program it is the same."""
+    text = json.dumps(data, ensure_ascii=False)
+    return _UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
 def harmless(text: str) -> str:
-    """Return text that no spreadsheet takes for a formula."""
-    return "'" + text if text.startswith(_FORMULA) else text
+    """Return text that no spreadsheet takes for a formula, and no terminal for an order."""
+    shown = "".join(sign if sign.isprintable() or sign in "\n\t" else "�" for sign in text)
+    return "'" + shown if text.lstrip(" ").startswith(_FORMULA) else shown
 
 
 def _write_csv(lines: Iterable[ReportLine], out: BinaryIO) -> int:
@@ -55,7 +74,7 @@ def _write_jsonl(lines: Iterable[ReportLine], out: BinaryIO) -> int:
     many = 0
     for line in lines:
         row = {name: _plain(getattr(line, name)) for name in COLUMNS}
-        out.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
+        out.write(as_json(row).encode() + b"\n")
         many += 1
     return many
 
@@ -137,6 +156,6 @@ def _cell(name: str, value: object) -> object:
     plain = _plain(value)
     if plain is None:
         return ""
-    if isinstance(plain, str) and not (name == "number" and plain[1:].isdigit()):
+    if isinstance(plain, str) and not (name == "number" and _NUMBER.fullmatch(plain)):
         return harmless(plain)
     return plain

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import phonenumbers
-from phonenumbers import carrier
 
 from dispatcher.ledger import Attempt, Campaign, Ledger
 from dispatcher.message import MessageState
@@ -115,6 +114,8 @@ def _country(number: int) -> str:
 
 
 def _network(number: int) -> str:
+    from phonenumbers import carrier  # noqa: PLC0415 - its tables take a while to load, which only this needs
+
     return "" if number < 0 else carrier.name_for_number(_parsed(number), "en")
 
 
