@@ -4,7 +4,6 @@ import json
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row
 
 from dispatcher.batch import BatchState
 from dispatcher.campaign import CAMPAIGN_MOVES, FINAL_CAMPAIGN_STATES, CampaignState
@@ -190,7 +189,7 @@ class Campaigns:
                     moved.append((str(row.public_id), state))
         return moved
 
-    def _next_state(self, row: Row[Any], now: datetime) -> CampaignState | None:
+    def _next_state(self, row: Any, now: datetime) -> CampaignState | None:
         with self._database.read() as tx:
             found = totals(tx, row.id)
         if not any(found.get(f"message.{state.value}", 0) for state in OPEN_MESSAGE_STATES):
@@ -236,7 +235,7 @@ def _move(
     )
 
 
-def _campaign(row: Row[Any]) -> Campaign:
+def _campaign(row: Any) -> Campaign:
     created = moment(row.created_at)
     assert created is not None
     return Campaign(

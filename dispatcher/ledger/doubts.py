@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row
 
 from dispatcher.batch import BatchState
 from dispatcher.ledger.batches import read_content
@@ -216,7 +215,7 @@ def _still(tx: Transaction, doubt: Doubt) -> bool:
     )
 
 
-def _doubt(row: Row[Any]) -> Doubt:
+def _doubt(row: Any) -> Doubt:
     attempted = moment(row.attempted_at)
     assert attempted is not None
     return Doubt(

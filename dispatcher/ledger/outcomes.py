@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row
 
 from dispatcher.batch import BatchState
 from dispatcher.failpoints import reach
@@ -249,7 +248,7 @@ class Outcomes:
             return True
 
 
-def _claim(row: Row[Any]) -> Claim:
+def _claim(row: Any) -> Claim:
     return Claim(
         batch_id=int(row.id),
         number=row.number,
