@@ -7,7 +7,19 @@ from typing import NoReturn
 import click
 
 from dispatcher import __version__
-from dispatcher.cli import accounts, campaigns, demo, doubts, optouts, planning, resources, running
+from dispatcher.cli import (
+    accounts,
+    campaigns,
+    demo,
+    doubts,
+    events,
+    ledgers,
+    optouts,
+    planning,
+    privacy,
+    resources,
+    running,
+)
 from dispatcher.cli.output import printable
 from dispatcher.errors import DispatcherError, UsageError
 
@@ -51,7 +63,11 @@ for command in (
     accounts.list_providers,
     accounts.provider,
     accounts.inbox,
+    events.events,
+    privacy.forget,
+    privacy.erase,
     optouts.optouts,
+    ledgers.ledger,
     *resources.groups(),
 ):
     cli.add_command(command)

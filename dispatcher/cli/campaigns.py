@@ -99,7 +99,9 @@ def cancel(campaign: str, *, as_json: bool) -> None:
         recalled = cancellation.Recalled()
         if cancellation.to_take_back(runtime.ledger, found, now=runtime.clock()):
             try:
-                recalled = cancellation.recall(runtime.account(found.provider), campaign=found)
+                recalled = cancellation.recall(
+                    runtime.account(found.provider), campaign=found, max_wait=0.5, seconds=0.5
+                )
             except (ThroughputUnavailable, ProviderError) as error:
                 recalled = cancellation.Recalled(left=1, why=str(error))
         status = reporting.status(runtime.ledger, runtime.ledger.campaigns.get(found.public_id))
@@ -116,6 +118,12 @@ def cancel(campaign: str, *, as_json: bool) -> None:
         if recalled.left:
             click.echo(
                 f"note: not everything is taken back yet ({recalled.why}); the workers go on with it", err=True
+            )
+        if status["messages"]["queued"]:
+            click.echo(
+                f"note: nothing more will be sent; the workers still write down what this means for"
+                f" {status['messages']['queued']:,} messages",
+                err=True,
             )
         watching.show(status)
 

@@ -155,30 +155,29 @@ class Batches:
 def read_content(tx: Transaction, batch_id: int, state: MessageState) -> BatchContent:
     """Return what a batch says, to those of its messages that are in a state."""
     first = batch_id * MESSAGES_PER_BATCH
-    campaign = tx.rows(
-        "SELECT COALESCE(v.template, c.template) AS template, c.personalised, c.sender, c.options"
-        " FROM batch b JOIN campaign c ON c.id = b.campaign_id"
+    said = tx.rows(
+        "SELECT COALESCE(v.template, c.template) AS template, c.personalised, c.sender, c.options, p.fields"
+        " FROM batch b JOIN campaign c ON c.id = b.campaign_id LEFT JOIN payload p ON p.batch_id = b.id"
         " LEFT JOIN variant v ON v.campaign_id = c.id AND v.name = b.variant WHERE b.id = :id",
         id=batch_id,
     )[0]
-    payload = tx.first("SELECT fields FROM payload WHERE batch_id = :id", id=batch_id)
-    messages = tx.rows(
-        'SELECT id, msisdn, "row" AS line, segments FROM message'
-        " WHERE id >= :first AND id < :end AND state = :state ORDER BY id",
+    positions, numbers, rows, segments = tx.columns(
+        {"id - CAST(:first AS bigint)": int, "msisdn": int, '"row"': int, "segments": int},
+        "FROM message WHERE id >= :first AND id < :end AND state = :state ORDER BY id",
         first=first,
         end=first + MESSAGES_PER_BATCH,
         state=state.value,
     )
     return BatchContent(
-        positions=[row.id - first for row in messages],
-        numbers=[row.msisdn for row in messages],
-        rows=[row.line for row in messages],
-        segments=[row.segments for row in messages],
-        fields=None if payload is None else bytes(payload.fields),
-        template=campaign.template,
-        personalised=bool(campaign.personalised),
-        sender=campaign.sender,
-        options=json.loads(campaign.options),
+        positions=positions,
+        numbers=numbers,
+        rows=rows,
+        segments=segments,
+        fields=None if said.fields is None else bytes(said.fields),
+        template=said.template,
+        personalised=bool(said.personalised),
+        sender=said.sender,
+        options=json.loads(said.options),
     )
 
 

@@ -58,12 +58,12 @@ class Database:
         self.url = _parsed(url)
         self.postgresql = self.url.get_backend_name() == "postgresql"
         self._turn: AbstractContextManager[None] = contextlib.nullcontext()
-        self._errors: tuple[type[Exception], ...] = (sqlite3.Error,)
+        self._errors: tuple[type[Exception], ...] = (sqlite3.Error, DBAPIError)
         self._unusable: tuple[type[Exception], ...] = (sqlite3.OperationalError,)
         if self.postgresql:
             import psycopg  # noqa: PLC0415 - SQLite needs none of it
 
-            self._errors, self._unusable = (psycopg.Error,), (psycopg.OperationalError,)
+            self._errors, self._unusable = (psycopg.Error, DBAPIError), (psycopg.OperationalError,)
             self.engine = create_engine(
                 self.url.set(drivername="postgresql+psycopg"),
                 pool_size=pool_size,
@@ -123,7 +123,7 @@ class Database:
     def _told(self) -> Iterator[None]:
         try:
             yield
-        except (*self._errors, DBAPIError) as error:
+        except self._errors as error:
             origin = (error.orig or error) if isinstance(error, DBAPIError) else error
             if isinstance(origin, self._unusable):
                 raise LedgerError(

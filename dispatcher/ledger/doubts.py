@@ -4,12 +4,11 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-
 from dispatcher.batch import BatchState
 from dispatcher.ledger.batches import read_content
 from dispatcher.ledger.database import Database, Transaction, micros, moment
 from dispatcher.ledger.messages import MESSAGES_OF_BATCH, move_batch_messages, move_messages
-from dispatcher.ledger.outcomes import in_words, merged, message_moves
+from dispatcher.ledger.outcomes import in_words, merged, message_moves, segments_accepted
 from dispatcher.ledger.rows import BatchContent, Doubt
 from dispatcher.ledger.trail import count, note, shifts
 from dispatcher.message import MESSAGES_PER_BATCH, MessageState
@@ -154,11 +153,7 @@ class Doubts:
                 if move.state is not MessageState.UNKNOWN
             ]
             changes = merged(move_messages(tx, moves), changes)
-            changes["segments"] = sum(
-                segments
-                for index, segments in enumerate(content.segments)
-                if index not in answers.refused and index not in answers.missing
-            )
+            changes["segments"] = segments_accepted(content, answers)
             count(tx, campaign_id=doubt.campaign_id, batch_id=doubt.batch_id, changes=changes)
             after = BatchState.SUBMITTED.value
             told = f"{evidence}: {in_words(len(content.positions), answers)}"

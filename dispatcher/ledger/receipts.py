@@ -5,7 +5,6 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-
 from dispatcher.ledger.database import Database, Transaction, micros, millionths, moment
 from dispatcher.ledger.messages import MESSAGES_OF_BATCH, MessageMove, move_messages
 from dispatcher.ledger.rows import AwaitedReceipts, Settlement

@@ -22,7 +22,7 @@ def _for_psycopg(sql: str) -> str:
 @lru_cache(maxsize=1024)
 def _shape(names: tuple[str, ...]) -> Callable[[Iterable[Any]], Any]:
     """Return what makes a row with attributes of a plain one."""
-    made = namedtuple("Row", names, rename=True)  # type: ignore[misc]  # noqa: PYI024 - its fields are the query's
+    made = namedtuple("Row", names, rename=True)  # type: ignore[misc]
     return made._make
 
 
@@ -151,4 +151,4 @@ def _made_by(cursor: Any) -> Callable[[Iterable[Any]], Any]:
 
 
 def _decoded(value: str | None, kind: Any) -> list[Any]:
-    return [] if value is None else msgspec.json.decode(value, type=list[kind])  # type: ignore[valid-type]
+    return [] if value is None else msgspec.json.decode(value, type=list[kind])
