@@ -202,11 +202,11 @@ def answers(batch: OutgoingBatch, answer: SendAnswer) -> Answers:
         if message is not None:
             rows += [row for row in message.recipients or () if row is not None]
     # What nearly every answer is: everyone is accepted, in our order.
-    if [row.client_message_id for row in rows] == _POSITIONS[: len(batch)] and all(
-        [row.accepted is True for row in rows]
-    ):
+    echoed = [row.client_message_id for row in rows]
+    if echoed == _POSITIONS[: len(batch)] and [row.accepted for row in rows].count(True) == len(rows):
+        given = [row.api_message_id for row in rows]
         return Answers(
-            provider_message_ids=[word(row.api_message_id) or None for row in rows],
+            provider_message_ids=[str(one) if type(one) is int else word(one) or None for one in given],
             costs=[decimal(row.credit_cost) for row in rows],
         )
     ids: list[str | None] = [None] * len(batch)
