@@ -5,8 +5,6 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row
-
 from dispatcher.batch import BatchState
 from dispatcher.campaign import CAMPAIGN_MOVES, FINAL_CAMPAIGN_STATES, CampaignState
 from dispatcher.errors import CampaignNotFound, MoveNotAllowed
@@ -184,7 +182,7 @@ class Campaigns:
         return moved
 
 
-def _next_state(row: Row[Any], now: datetime) -> CampaignState | None:
+def _next_state(row: Any, now: datetime) -> CampaignState | None:
     if not row.open_messages:
         return CampaignState.COMPLETED
     if row.state == CampaignState.SCHEDULED and (row.send_at or 0) <= micros(now):
@@ -270,7 +268,7 @@ def _move(
     )
 
 
-def _campaign(row: Row[Any]) -> Campaign:
+def _campaign(row: Any) -> Campaign:
     created = moment(row.created_at)
     assert created is not None
     return Campaign(

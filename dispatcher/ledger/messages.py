@@ -3,6 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Any
+
+import msgspec
 
 from dispatcher.ledger.database import Transaction, millionths
 from dispatcher.message import MESSAGE_MOVES, MESSAGES_PER_BATCH, MessageState
@@ -78,6 +81,60 @@ def move_messages(tx: Transaction, moves: Sequence[MessageMove]) -> dict[int, di
         columns,
     )
     return changes
+
+
+def accept_messages(
+    tx: Transaction,
+    batch_id: int,
+    positions: Sequence[int],
+    provider_message_ids: Sequence[str | None],
+    costs: Sequence[Decimal | None],
+) -> dict[str, int] | None:
+    """Move the queued messages of a batch, all of whose answers accept them, to submitted, in one statement.
+
+    Returns the counter changes; None, with nothing changed, where `positions` are no unbroken run.
+    """
+    if not positions or positions[-1] - positions[0] + 1 != len(positions):
+        return None
+    one = costs[0]
+    same = costs.count(one) == len(costs)
+    first = batch_id * MESSAGES_PER_BATCH + positions[0]
+    amounts = [None if cost is None else millionths(cost) for cost in ([one] if same else costs)]
+    # What differs from row to row is one parameter. The n-th of it is the n-th message of the run.
+    if tx.postgresql:
+        each = "SELECT n - 1 AS at, p, CAST(c AS bigint) AS c FROM ROWS FROM ({}) WITH ORDINALITY AS j(p, c, n)"
+        texts = "json_array_elements_text(CAST(:theirs AS json))"
+        each = each.format(f"{texts}, {texts.replace(':theirs', ':amounts')}")
+        cost = "CAST(:one AS bigint)" if same else "j.c"
+    elif same:
+        each, cost = "SELECT key AS at, value AS p FROM json_each(:theirs)", ":one"
+    else:
+        each = (
+            "SELECT key AS at, json_extract(value, '$[0]') AS p, json_extract(value, '$[1]') AS c"
+            " FROM json_each(:theirs)"
+        )
+        cost = "j.c"
+    theirs: Sequence[Any] = provider_message_ids
+    if not same and not tx.postgresql:
+        theirs = list(zip(provider_message_ids, amounts, strict=True))
+    moved = tx.run(
+        f"UPDATE message SET state = 'submitted', provider_message_id = j.p, cost = {cost}"
+        f" FROM ({each}) AS j WHERE message.id = :first + j.at AND message.state = 'queued'",
+        first=first,
+        theirs=msgspec.json.encode(theirs).decode(),
+        **({"one": amounts[0]} if same else {}),
+        **({"amounts": "[]" if same else msgspec.json.encode(amounts).decode()} if tx.postgresql else {}),
+    )
+    if moved == len(positions):
+        cost_of_all = sum(filter(None, amounts)) * (len(positions) if same else 1)
+    else:  # none of them had been submitted before, so that these are the ones
+        cost_of_all = tx.rows(
+            "SELECT CAST(COALESCE(SUM(cost), 0) AS bigint) AS cost FROM message"
+            " WHERE id >= :first AND id < :end AND state = 'submitted'",
+            first=first,
+            end=first + len(positions),
+        )[0].cost
+    return {"message.queued": -moved, "message.submitted": moved, "cost": cost_of_all}
 
 
 def move_batch_messages(

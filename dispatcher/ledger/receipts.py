@@ -5,8 +5,6 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import Row
-
 from dispatcher.ledger.database import Database, Transaction, micros, millionths, moment
 from dispatcher.ledger.messages import MESSAGES_OF_BATCH, MessageMove, move_messages
 from dispatcher.ledger.rows import AwaitedReceipts, Settlement
@@ -289,7 +287,7 @@ class Receipts:
             return _apply(tx, moves, who=who, what="recalled", now=now, refunded=refunded)
 
 
-def _waiting(tx: Transaction, batch_id: int) -> Sequence[Row[Any]]:
+def _waiting(tx: Transaction, batch_id: int) -> Sequence[Any]:
     first = batch_id * MESSAGES_PER_BATCH
     return tx.rows(
         'SELECT id, msisdn, "row" AS line, provider_message_id FROM message'

@@ -8,6 +8,7 @@ from collections import defaultdict, deque
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal, InvalidOperation
+from functools import lru_cache
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
@@ -26,24 +27,25 @@ AROUND_A_TEXT = len(
 )
 """Bytes that a message adds to a `sendmulti` request besides its text as a JSON string, at most."""
 
+_POSITIONS = [str(at) for at in range(MOST_PER_REQUEST)]
 _ZONE = timezone(timedelta(hours=2))  # I: from the vendor's HTTP pages
 
 # --- What is sent: exactly as the vendor specifies -----------------------------------------------------------------
 
 
-class _Recipient(Struct, rename="camel"):
+class _Recipient(Struct, rename="camel", gc=False):
     mobile_number: str  # K: E.164 without the plus
     client_message_id: str  # the position in the batch: K: echoed, not saved; short, for the sake of the byte limit
 
 
-class _Message(Struct, rename="camel"):
+class _Message(Struct, rename="camel", gc=False):
     message: str
     recipients: list[_Recipient]
     max_segments: int  # K: 1..6, default 1. As many as were planned, so that nothing costs more than that
     scheduled_time: str | UnsetType = UNSET
 
 
-class _Messages(Struct):
+class _Messages(Struct, gc=False):
     messages: list[_Message]
 
 
@@ -56,7 +58,7 @@ def encoded(batch: OutgoingBatch) -> tuple[str, bytes]:
     if not 1 <= len(batch) <= MOST_PER_REQUEST or max(batch.segments) > 6:
         raise InvalidRequest(f"winsms: not sent: a batch of {len(batch)} messages, or of more than 6 segments each")
     when = UNSET if batch.scheduled_for is None else _minute(batch.scheduled_for)
-    recipients = [_Recipient(str(number), str(at)) for at, number in enumerate(batch.numbers)]
+    recipients = list(map(_Recipient, map(str, batch.numbers), _POSITIONS))
     content: _Message | _Messages
     if batch.texts is None and not batch.text:
         raise InvalidRequest("winsms: not sent: there is no text")
@@ -107,7 +109,7 @@ def is_id(value: str) -> bool:
 Loose = str | int | float | bool | None
 
 
-class SendRow(Struct, rename="camel"):
+class SendRow(Struct, rename="camel", gc=False):
     """What became of one recipient."""
 
     accepted: Loose = None
@@ -118,7 +120,7 @@ class SendRow(Struct, rename="camel"):
     credit_cost: Raw = Raw(b"null")
 
 
-class _SendMessage(Struct, rename="camel"):
+class _SendMessage(Struct, rename="camel", gc=False):
     recipients: list[SendRow | None] | None = None
 
 
@@ -129,7 +131,7 @@ class SendAnswer(Struct, rename="camel"):
     messages: list[_SendMessage | None] | None = None  # of `sendmulti`
 
 
-class StatusRow(Struct, rename="camel"):
+class StatusRow(Struct, rename="camel", gc=False):
     """The state of one message."""
 
     api_message_id: Loose = None
@@ -199,6 +201,14 @@ def answers(batch: OutgoingBatch, answer: SendAnswer) -> Answers:
     for message in answer.messages or ():
         if message is not None:
             rows += [row for row in message.recipients or () if row is not None]
+    # What nearly every answer is: everyone is accepted, in our order.
+    echoed = [row.client_message_id for row in rows]
+    if echoed == _POSITIONS[: len(batch)] and [row.accepted for row in rows].count(True) == len(rows):
+        given = [row.api_message_id for row in rows]
+        return Answers(
+            provider_message_ids=[str(one) if type(one) is int else word(one) or None for one in given],
+            costs=[decimal(row.credit_cost) for row in rows],
+        )
     ids: list[str | None] = [None] * len(batch)
     costs: list[Decimal | None] = [None] * len(batch)
     refused: dict[int, Refusal] = {}
@@ -295,8 +305,13 @@ def digits(value: Loose) -> str:
 
 def decimal(value: Raw) -> Decimal | None:
     """Return an amount exactly as it was written, None for what is none (as is a million millions)."""
+    return _decimal(bytes(value))
+
+
+@lru_cache(maxsize=1024)
+def _decimal(written: bytes) -> Decimal | None:
     try:
-        amount = Decimal(bytes(value).decode().strip().strip('"'))
+        amount = Decimal(written.decode().strip().strip('"'))
     except (InvalidOperation, UnicodeError):
         return None
     return amount if amount.is_finite() and amount.adjusted() < 12 else None
@@ -304,7 +319,11 @@ def decimal(value: Raw) -> Decimal | None:
 
 def moment(value: Loose) -> datetime | None:
     """Return a time of the vendor's, YYYYMMDDHHmm or with seconds, in UTC; None for what is none."""
-    text = word(value)
+    return _moment(word(value))
+
+
+@lru_cache(maxsize=1024)
+def _moment(text: str) -> datetime | None:
     if len(text) not in (12, 14) or not is_id(text):
         return None
     try:

@@ -46,6 +46,37 @@ _COLUMNS = {
     ),
 }
 
+# Frozen here as they were at this version, the most frequent first; a test holds them against the code's own table.
+MESSAGE_MOVES = {
+    "queued": ["submitted", "refused", "suppressed", "cancelled", "unknown"],
+    "submitted": ["delivered", "undelivered", "expired", "unconfirmed", "cancelled"],
+    "unknown": ["submitted", "queued", "unconfirmed", "refused"],
+    "unconfirmed": ["delivered", "undelivered", "expired"],
+}
+
+
+def _message_guard(*, postgresql: bool) -> list[str]:
+    """Let the database refuse a wrong move as before, at a third of the cost: it was half of that of an update.
+
+    A list of words is put into a table of its own for each row by SQLite, single comparisons are not.
+    """
+    allowed = " OR ".join(
+        f"OLD.state = '{before}' AND (" + " OR ".join(f"NEW.state = '{after}'" for after in afters) + ")"
+        for before, afters in MESSAGE_MOVES.items()
+    )
+    wrong = f"OLD.state <> NEW.state AND NOT ({allowed})"
+    if postgresql:
+        return [
+            "DROP TRIGGER message_moves ON message",
+            "CREATE TRIGGER message_moves BEFORE UPDATE OF state ON message FOR EACH ROW"
+            f" WHEN ({wrong}) EXECUTE FUNCTION refuse_move()",
+        ]
+    return [
+        "DROP TRIGGER message_moves",
+        f"CREATE TRIGGER message_moves BEFORE UPDATE OF state ON message WHEN {wrong}"
+        " BEGIN SELECT RAISE(ABORT, 'no such move of a message'); END",
+    ]
+
 
 def upgrade() -> None:
     """Add what is missing."""
@@ -80,5 +111,6 @@ def upgrade() -> None:
         "CREATE INDEX batch_stoppable ON batch (campaign_id) WHERE provider_reference IS NOT NULL"
         " AND stopped_at IS NULL AND receipts_until IS NOT NULL",
         "CREATE INDEX event_batch ON event (batch_id) WHERE batch_id IS NOT NULL",
+        *_message_guard(postgresql=connection.dialect.name == "postgresql"),
     ):
         connection.exec_driver_sql(statement)
