@@ -49,21 +49,19 @@ class Lines:
         is_first = True
         only_ascii = True
         while True:
-            try:
-                new = decode(block, final=not block)
-            except UnicodeDecodeError as error:
-                before = rest + error.object[: error.start].decode(self._codec, "ignore")
-                line = seen + len(BREAK.findall(before)) + 1
-                if not (self._may_be_windows and only_ascii and before.isascii()):
-                    raise InputError(self._undecodable(line)) from None
-                self._windows = Windows1252(line)
-                new = self._decode_windows(error.object, line)
-                decode = self._decode_windows_later
-            if self._windows is not None:
-                if not self._windows.plausible(new):
-                    raise InputError(self._undecodable(self._windows.line)) from None
-            elif only_ascii and not new.isascii():
-                only_ascii = False
+            if self._windows is None:
+                try:
+                    new = decode(block, final=not block)
+                except UnicodeDecodeError as error:
+                    before = rest + error.object[: error.start].decode(self._codec, "ignore")
+                    line = seen + len(BREAK.findall(before)) + 1
+                    if not (self._may_be_windows and only_ascii and before.isascii()):
+                        raise InputError(self._undecodable(line)) from None
+                    self._windows = Windows1252(line)
+                    new = self._decode_windows(self._windows, error.object)
+                only_ascii = only_ascii and new.isascii()
+            else:
+                new = self._decode_windows(self._windows, block)
             if is_first and new:
                 is_first = False
                 new = new.removeprefix("\ufeff")
@@ -86,16 +84,14 @@ class Lines:
                 return
             block = self._source.read()
 
-    def _decode_windows_later(self, block: bytes, final: bool = False) -> str:
-        del final
-        assert self._windows is not None
-        return self._decode_windows(block, self._windows.line)
-
-    def _decode_windows(self, block: bytes, line: int) -> str:
+    def _decode_windows(self, windows: Windows1252, block: bytes) -> str:
         try:
-            return block.decode("cp1252")
+            text = block.decode("cp1252")
         except UnicodeDecodeError:
-            raise InputError(self._undecodable(line)) from None
+            raise InputError(self._undecodable(windows.line)) from None
+        if not windows.plausible(text):
+            raise InputError(self._undecodable(windows.line))
+        return text
 
     def _undecodable(self, line: int) -> str:
         where = f"{self.name}, line {line}"
