@@ -75,7 +75,7 @@ def people(tmp_path: Path, content: str | bytes = GOOD) -> str:
         ("phone,first_name\n+12025550100,Pawe\u0142\n".encode("cp1250"), HELLO, "line 2: not UTF-8"),
         (GOOD, (*HELLO, "--encoding", "klingon"), "--encoding klingon: there is no such encoding"),
         (GOOD, (*HELLO, "--sheet", "People"), "people.csv is CSV and has no sheets"),
-        (GOOD, (*HELLO, "--format", "xlsx"), "people.csv is damaged"),
+        (GOOD, (*HELLO, "--format", "xlsx"), "people.csv is damaged, or not a workbook"),
         (GOOD, (*HELLO, "--country-column", "land"), "the list has no column land"),
         ("mobile,cell,first_name\n+12025550100,+12025550101,Ann\n", HELLO, "any of mobile, cell"),
         ("phone,first_name\nnone,Ann\n", HELLO, "none of its 1 rows can be sent to"),

@@ -25,7 +25,7 @@ def find_codec(asked: str) -> str:
     """
     try:
         name = codecs.lookup(asked).name
-        b"".decode(name)
+        "a".encode(name)  # not all that there is under such names is an encoding of text
     except (LookupError, ValueError):
         raise UsageError(
             f"--encoding {asked}: there is no such encoding: say, for example, utf-8, windows-1252 or utf-16"

@@ -91,7 +91,7 @@ def _opened(path: Path, name: str) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(path)
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
-        raise InputError(f"{name} is damaged: open it in Excel and save it again") from None
+        raise InputError(f"{name} is damaged, or not a workbook: open it in Excel and save it again") from None
 
 
 def _what(package: zipfile.ZipFile, names: list[str]) -> str:
@@ -111,7 +111,7 @@ def _part(package: zipfile.ZipFile, name: str, sheet: int) -> str:
         part = target.removeprefix("/") if target.startswith("/") else f"xl/{target.removeprefix('./')}"
         if part in package.namelist():
             return part
-    raise InputError(f"{name} is damaged: open it in Excel and save it again")
+    raise InputError(f"{name} is damaged, or not a workbook: open it in Excel and save it again")
 
 
 def _attributes(tag: bytes) -> dict[str, str]:
@@ -123,7 +123,7 @@ def _small(package: zipfile.ZipFile, part: str, name: str) -> bytes:
         with package.open(part) as stream:
             return stream.read(_SMALL)
     except (KeyError, *_UNREADABLE):
-        raise InputError(f"{name} is damaged: open it in Excel and save it again") from None
+        raise InputError(f"{name} is damaged, or not a workbook: open it in Excel and save it again") from None
 
 
 def _blocks(package: zipfile.ZipFile, part: str, name: str) -> Iterator[bytes]:
@@ -144,7 +144,7 @@ def _blocks(package: zipfile.ZipFile, part: str, name: str) -> Iterator[bytes]:
                     if len(rest) > 2 * _BLOCK:
                         rest = rest[-_BLOCK:]
     except _UNREADABLE:
-        raise InputError(f"{name} is damaged: open it in Excel and save it again") from None
+        raise InputError(f"{name} is damaged, or not a workbook: open it in Excel and save it again") from None
 
 
 _UNREADABLE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError, ValueError)
