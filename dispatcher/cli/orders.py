@@ -16,6 +16,7 @@ import click
 from dispatcher import providers
 from dispatcher.cli.accounts import take_lookup, usable
 from dispatcher.cli.files import media_type, read_file, read_text
+from dispatcher.cli.lists import ListOptions
 from dispatcher.cli.output import printable
 from dispatcher.errors import InputError, UsageError
 from dispatcher.msisdn import is_country
@@ -40,7 +41,6 @@ class Asked:
     template: str | None
     tag: str | None
     sender: str | None
-    phone_column: str
     country: str | None
     channel: str | None
     media: Path | None
@@ -59,7 +59,6 @@ def what_is_sent(command: Callable[..., None]) -> Callable[..., None]:
             click.option("--template", metavar="ID", help="Use a text that the provider keeps (Sakari)."),
             click.option("--tag", help="Instead of FILE: those whom the provider keeps under a tag (Sakari)."),
             click.option("--sender", help="The sender id (NetSapiens: the from-number)."),
-            click.option("--phone-column", default="phone", show_default=True, help="The column of the numbers."),
             click.option("--country", metavar="ZA", help="The country of numbers that do not say theirs."),
             click.option("--channel", metavar="sms,rcs", help="The channel, and one to fall back to (BSG)."),
             click.option("--media", type=click.Path(path_type=Path), help="A picture or film to go with it (MMS)."),
@@ -77,6 +76,7 @@ def put_together(
     runtime: Runtime,
     asked: Asked,
     *,
+    lists: ListOptions,
     name: str | None = None,
     send_at: str | None = None,
     key: str | None = None,
@@ -96,8 +96,10 @@ def put_together(
         name=name or called,
         provider=asked.provider,
         text=_text(runtime, asked),
-        phone_column=asked.phone_column,
+        phone_column=lists.phone_column,
         country=None if country is None else country.upper(),
+        country_column=lists.country_column,
+        reading=lists.reading,
         sender=asked.sender,
         send_at=None if send_at is None else moment(send_at, now=runtime.clock()),
         key=key,
@@ -128,7 +130,7 @@ def moment(text: str, *, now: datetime) -> datetime:
 def _source(runtime: Runtime, asked: Asked) -> tuple[Source, str]:
     """Return the recipients, and what to call them."""
     if (asked.file is None) == (asked.tag is None):
-        raise UsageError("say to whom: a FILE with a header line, - for standard input, or --tag")
+        raise UsageError("say to whom: a FILE with column names, - for standard input, or --tag")
     if asked.tag is not None:
         return _tagged(runtime, asked.provider, asked.tag), f"tag {asked.tag}"
     assert asked.file is not None

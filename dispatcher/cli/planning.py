@@ -8,6 +8,7 @@ import click
 
 from dispatcher import reporting
 from dispatcher.cli.accounts import take_lookup, usable
+from dispatcher.cli.lists import how_it_is_read, show_notes, taken
 from dispatcher.cli.opening import WHO, opened
 from dispatcher.cli.orders import Asked, put_together, what_is_sent
 from dispatcher.cli.output import console, duration, json_option, print_json, printable, table
@@ -21,6 +22,7 @@ from dispatcher.runtime import Runtime
 
 @click.command(short_help="Plan a list of recipients and enqueue the campaign.")
 @what_is_sent
+@how_it_is_read
 @click.option("--name", help="What to call the campaign; the file's name by default.")
 @click.option("--at", "send_at", metavar="TIME", help="Send then, e.g. 2026-12-01T09:00+02:00; at once by default.")
 @click.option(
@@ -31,7 +33,7 @@ from dispatcher.runtime import Runtime
 def enqueue(
     *, name: str | None, send_at: str | None, key: str | None, dry_run: bool, as_json: bool, **asked: Any
 ) -> None:
-    """Plan the recipients in FILE (CSV with a header; - for standard input) and enqueue the campaign.
+    """Plan the recipients in FILE (CSV, XLSX, Parquet or JSON Lines; - for standard input) and enqueue the campaign.
 
     Numbers are brought to one notation, duplicates and invalid ones are left out and kept account of, and the
     rest is cut into requests of the provider's size. With workers running, sending begins at once; without,
@@ -45,9 +47,12 @@ def enqueue(
       dispatcher enqueue people.csv --provider bsg --text "Hello" --at 2026-12-01T09:00+02:00
       cat people.csv | dispatcher enqueue - --provider winsms --text "Hello" --dry-run
     """
+    lists = taken(asked)
     given = Asked(**asked)
     with opened() as runtime:
-        order, source = put_together(runtime, given, name=name, send_at=send_at, key=key, dry_run=dry_run)
+        order, source = put_together(
+            runtime, given, lists=lists, name=name, send_at=send_at, key=key, dry_run=dry_run
+        )
         with _progress() as tick:
             done = plan_and_enqueue(
                 runtime.ledger,
@@ -61,9 +66,10 @@ def enqueue(
             )
         if as_json:
             campaign = None if done.campaign is None else done.campaign.public_id
-            print_json({"campaign": campaign, **_totals(done.totals), "again": done.again})
+            print_json({"campaign": campaign, **_totals(done.totals), "again": done.again, **_read(done)})
         else:
             _show_enqueued(done, given.provider)
+            show_notes(done.notes)
         missing = runtime.missing(given.provider)
         if missing and not dry_run:
             click.echo(f"note: {given.provider} is not set up here: the workers need {', '.join(missing)}", err=True)
@@ -79,6 +85,10 @@ def _totals(totals: PlanTotals) -> dict[str, int]:
         "batches": totals.batches,
         "segments": totals.segments,
     }
+
+
+def _read(done: Enqueued | Estimate) -> dict[str, Any]:
+    return {"repaired": done.repaired, "notes": list(done.notes)}
 
 
 def _show_enqueued(done: Enqueued, provider: str) -> None:
@@ -117,15 +127,17 @@ def _progress() -> Iterator[Any]:
 
 @click.command(short_help="Say what a campaign would come to, cost and take; change nothing.")
 @what_is_sent
+@how_it_is_read
 @json_option
 def estimate(*, as_json: bool, **asked: Any) -> None:
     """Say what a campaign to FILE would come to: messages, segments, price, and the time at the provider's limits.
 
     The price is the provider's own, where it tells one; nothing is sent and nothing is changed.
     """
+    lists = taken(asked)
     given = Asked(**asked)
     with opened() as runtime:
-        order, source = put_together(runtime, given, dry_run=True)
+        order, source = put_together(runtime, given, lists=lists, dry_run=True)
         provider = runtime.provider(given.provider)
         prices = isinstance(provider, EstimatesPrice) and not runtime.missing(given.provider)
         found = plan_and_estimate(
@@ -139,10 +151,19 @@ def estimate(*, as_json: bool, **asked: Any) -> None:
         )
     if as_json:
         price = None if found.price is None else reporting.amount(found.price)
-        print_json({**_totals(found.totals), "price": price, "currency": found.currency, "seconds": found.seconds})
+        print_json(
+            {
+                **_totals(found.totals),
+                "price": price,
+                "currency": found.currency,
+                "seconds": found.seconds,
+                **_read(found),
+            }
+        )
         return
     _show_totals(found.totals, given.provider)
     _show_estimate(found, given.provider)
+    show_notes(found.notes)
 
 
 def _asking(runtime: Runtime, name: str) -> Any:

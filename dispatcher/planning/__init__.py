@@ -4,14 +4,16 @@ from dispatcher.planning.columns import find_fields, find_phone_column
 from dispatcher.planning.enqueue import Enqueued, Order, enqueue
 from dispatcher.planning.estimate import Estimate, estimate, seconds_to_send
 from dispatcher.planning.plan import Plan
-from dispatcher.planning.recipients import Chunk, Recipients, open_recipients
+from dispatcher.planning.recipients import Chunk, Format, Reading, Recipients, open_recipients
 
 __all__ = [
     "Chunk",
     "Enqueued",
     "Estimate",
+    "Format",
     "Order",
     "Plan",
+    "Reading",
     "Recipients",
     "enqueue",
     "estimate",

@@ -9,11 +9,12 @@ from typing import Any, BinaryIO
 
 from dispatcher.errors import InputError, UsageError
 from dispatcher.ledger import Campaign, ExcludedRow, Ledger, NewCampaign, PlannedBatch, PlanTotals
+from dispatcher.planning.columns import USUAL, choose_phone_column
 from dispatcher.planning.plan import Plan
-from dispatcher.planning.recipients import Recipients, open_recipients
+from dispatcher.planning.recipients import Reading, Recipients, open_recipients
 from dispatcher.provider import Capabilities
 from dispatcher.release import handover
-from dispatcher.template import TemplateError, compile_template
+from dispatcher.template import TemplateError, compile_template, fold
 
 _MESSAGES_PER_COMMIT = 20_000
 _ASKED_BY = {
@@ -36,8 +37,10 @@ class Order:
     name: str
     provider: str
     text: str
-    phone_column: str
+    phone_column: str | None = None  # None: to be found in the list
     country: str | None = None
+    country_column: str | None = None
+    reading: Reading = field(default_factory=Reading)
     sender: str | None = None
     send_at: datetime | None = None
     key: str | None = None
@@ -60,6 +63,8 @@ class Enqueued:
     campaign: Campaign | None
     totals: PlanTotals
     again: bool = False
+    repaired: int = 0  # of the messages' and duplicates' numbers, those that a spreadsheet had mangled
+    notes: Sequence[str] = ()  # what was guessed, repaired or passed over in the list
 
 
 def enqueue(
@@ -86,13 +91,18 @@ def enqueue(
         return Enqueued(campaign=known, totals=known.totals, again=True)
     check_options(order, capabilities)
     now = clock()
-    with open_recipients(source) as recipients:
+    with open_recipients(source, order.reading) as recipients:
         plan = make_plan(order, recipients, capabilities=capabilities, suppressed=ledger.suppressions.among, now=now)
         if dry_run:
             for _ in located(plan, recipients):
                 progress(plan.totals)
             check_not_empty(plan.totals, recipients)
-            return Enqueued(campaign=None, totals=plan.totals)
+            return Enqueued(
+                campaign=None,
+                totals=plan.totals,
+                repaired=plan.numbers.many_repaired,
+                notes=told(order, plan, recipients),
+            )
         new = NewCampaign(
             public_id=order.public_id,
             key=order.key,
@@ -124,7 +134,12 @@ def enqueue(
             ledger.plans.discard(campaign_id)
             raise
         ledger.plans.finish(campaign_id, plan.totals, who=who, now=clock())
-    return Enqueued(campaign=ledger.campaigns.get(order.public_id), totals=plan.totals)
+    return Enqueued(
+        campaign=ledger.campaigns.get(order.public_id),
+        totals=plan.totals,
+        repaired=plan.numbers.many_repaired,
+        notes=told(order, plan, recipients),
+    )
 
 
 def make_plan(
@@ -147,8 +162,9 @@ def make_plan(
     return Plan(
         header=recipients.header,
         template=template,
-        phone_column=order.phone_column,
+        phone_column=order.phone_column or choose_phone_column(recipients.header, recipients.first),
         country=order.country,
+        country_column=order.country_column,
         provider=order.provider,
         capabilities=capabilities,
         suppressed=suppressed,
@@ -213,6 +229,13 @@ def located(plan: Plan, recipients: Recipients) -> Iterator[PlannedBatch | list[
         if recipients.name in str(error):
             raise
         raise InputError(f"{recipients.name}, {error}") from None
+
+
+def told(order: Order, plan: Plan, recipients: Recipients) -> list[str]:
+    """Return what a person should know of how the list was read, a sentence each; once all of it has been."""
+    column = plan.numbers.phone_column
+    guessed = order.phone_column is None and fold(column) != USUAL
+    return [*([f"numbers from column {column}"] if guessed else []), *recipients.notes, *plan.numbers.notes]
 
 
 def check_not_empty(totals: PlanTotals, recipients: Recipients) -> None:

@@ -6,10 +6,11 @@ from typing import TypeVar
 
 from dispatcher.errors import InputError
 from dispatcher.ledger.rows import ExcludedRow, Exclusion, PlannedBatch, PlanTotals
-from dispatcher.msisdn import is_country, normalise_column
-from dispatcher.planning.columns import find_fields, find_phone_column
+from dispatcher.msisdn import is_country
+from dispatcher.planning.columns import find_country_column, find_fields, find_phone_column
 from dispatcher.planning.cutting import Cutter
 from dispatcher.planning.limits import check_text_for_all, find_refusals
+from dispatcher.planning.numbers import Numbers
 from dispatcher.planning.recipients import Chunk
 from dispatcher.provider import Capabilities
 from dispatcher.segments import count_segments
@@ -45,6 +46,7 @@ class Plan:
         due_at: datetime,
         send_at: datetime | None = None,
         sender: str | None = None,
+        country_column: str | None = None,
     ) -> None:
         if country is not None and not is_country(country):
             raise InputError(f"there is no country {country}: give two capital letters, such as ZA or US")
@@ -56,7 +58,11 @@ class Plan:
             [text] = template.render({}, 1)
             self._segments_for_all = check_text_for_all(text, provider=provider, capabilities=capabilities)
         self._template = template
-        self._country = country
+        self.numbers = Numbers(
+            phone_column=self._phone,
+            country=country,
+            country_column=None if country_column is None else find_country_column(country_column, header),
+        )
         self._provider = provider
         self._capabilities = capabilities
         self._suppressed = suppressed
@@ -98,7 +104,7 @@ class Plan:
 
     def _take(self, chunk: Chunk) -> list[ExcludedRow]:
         """Put the messages of a chunk before the cutter, and return the rows that are none."""
-        numbers = normalise_column(chunk.columns[self._phone], self._country)
+        numbers = self.numbers.read(chunk)
         excluded: list[ExcludedRow] = []
 
         def exclude(position: int, kind: Exclusion, reason: str) -> None:
@@ -165,7 +171,7 @@ class Plan:
                     chunk.lines[position] for position, value in zip(kept, values[field], strict=True) if not value
                 ]
                 raise InputError(
-                    f"{_lines(missing)} no {self._columns[field]}: fill it in, "
+                    f"{_lines(missing, chunk.unit)} no {self._columns[field]}: fill it in, "
                     f"or give the text a default, as in {{{field}|there}}"
                 )
         return values
@@ -175,10 +181,10 @@ def _pick(column: Sequence[T], positions: Sequence[int]) -> list[T]:
     return [column[position] for position in positions]
 
 
-def _lines(lines: Sequence[int]) -> str:
+def _lines(lines: Sequence[int], unit: str) -> str:
     named = [str(line) for line in lines[:LINES_NAMED]]
     if len(lines) > LINES_NAMED:
         named.append("more")
     if len(named) == 1:
-        return f"line {named[0]} has"
-    return f"lines {', '.join(named[:-1])} and {named[-1]} have"
+        return f"{unit} {named[0]} has"
+    return f"{unit}s {', '.join(named[:-1])} and {named[-1]} have"

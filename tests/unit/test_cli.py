@@ -72,7 +72,12 @@ def people(tmp_path: Path, content: str | bytes = GOOD) -> str:
         ("phone,first_name\n+12025550100\n", HELLO, "line 2"),
         ("phone,first_name\n+12025550100,Ann\n+12025550101, \n", HELLO, "line 3"),
         ("phone,first_name\n+12025550100,Ann,Lee\n", HELLO, "line 2: 3 cells"),
-        ("phone,first_name\n+12025550100,M\xfcller\n".encode("latin-1"), HELLO, "line 2: not UTF-8"),
+        ("phone,first_name\n+12025550100,Pawe\u0142\n".encode("cp1250"), HELLO, "line 2: not UTF-8"),
+        (GOOD, (*HELLO, "--encoding", "klingon"), "--encoding klingon: there is no such encoding"),
+        (GOOD, (*HELLO, "--sheet", "People"), "people.csv is CSV and has no sheets"),
+        (GOOD, (*HELLO, "--format", "xlsx"), "people.csv is damaged, or not a workbook"),
+        (GOOD, (*HELLO, "--country-column", "land"), "the list has no column land"),
+        ("mobile,cell,first_name\n+12025550100,+12025550101,Ann\n", HELLO, "any of mobile, cell"),
         ("phone,first_name\nnone,Ann\n", HELLO, "none of its 1 rows can be sent to"),
         (b"\x00\x01\x02", HELLO, "NUL"),
     ],
@@ -167,6 +172,8 @@ def test_the_same_key_gives_the_first_campaign(run: Run, tmp_path: Path) -> None
         "batches": 1,
         "segments": 2,
         "again": False,
+        "repaired": 0,
+        "notes": [],
     }
     assert second == {**first, "again": True}
     assert "enqueued before with this key" in run(*args[:-1]).out
