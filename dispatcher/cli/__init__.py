@@ -14,6 +14,7 @@ from dispatcher.cli import (
     demo,
     doubts,
     events,
+    further,
     ledgers,
     optouts,
     planning,
@@ -49,6 +50,8 @@ def cli() -> None:
 for command in (
     planning.enqueue,
     planning.estimate,
+    further.add,
+    further.retry,
     campaigns.status,
     campaigns.list_campaigns,
     campaigns.pause,

@@ -92,7 +92,7 @@ def put_together(
         raise UsageError(f"--country {printable(country)}: give two letters, such as ZA")
     source, called = _source(runtime, asked)
     order = Order(
-        public_id="c" + "".join(secrets.choice(_ALPHABET) for _ in range(9)),
+        public_id=new_public_id(),
         name=name or called,
         provider=asked.provider,
         text=_text(runtime, asked),
@@ -106,6 +106,11 @@ def put_together(
         options=_options(runtime, asked, dry_run=dry_run),
     )
     return order, source
+
+
+def new_public_id() -> str:
+    """Return an id for a new campaign, fit to be read out on a telephone."""
+    return "c" + "".join(secrets.choice(_ALPHABET) for _ in range(9))
 
 
 def moment(text: str, *, now: datetime) -> datetime:
@@ -134,7 +139,12 @@ def _source(runtime: Runtime, asked: Asked) -> tuple[Source, str]:
     if asked.tag is not None:
         return _tagged(runtime, asked.provider, asked.tag), f"tag {asked.tag}"
     assert asked.file is not None
-    return (sys.stdin.buffer, "standard input") if str(asked.file) == "-" else (asked.file, asked.file.stem)
+    return named_source(asked.file)
+
+
+def named_source(file: Path) -> tuple[Source, str]:
+    """Return what FILE means, and what to call it: - is standard input."""
+    return (sys.stdin.buffer, "standard input") if str(file) == "-" else (file, file.stem)
 
 
 def _tagged(runtime: Runtime, name: str, tag: str) -> BinaryIO:

@@ -85,6 +85,11 @@ class Campaigns:
             segments_submitted=found.get("segments", 0),
         )
 
+    def country(self, campaign: Campaign) -> str | None:
+        """Return the country of numbers that do not say theirs, as it was enqueued with."""
+        with self._database.read() as tx:
+            return tx.rows("SELECT country FROM campaign WHERE id = :id", id=campaign.id)[0].country  # type: ignore[no-any-return]
+
     def notes(self, campaign: Campaign, *, most: int = 5) -> list[str]:
         """Return what a person must know of the campaign's submitted batches, each thing once."""
         with self._database.read() as tx:

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from dispatcher.batch import BatchState
-from dispatcher.campaign import CampaignState
+from dispatcher.campaign import FINAL_CAMPAIGN_STATES, CampaignState
 from dispatcher.errors import LedgerError
 from dispatcher.ledger.database import Database, Transaction, micros, millionths
-from dispatcher.ledger.rows import ExcludedRow, NewCampaign, PlannedBatch, PlanTotals
+from dispatcher.ledger.rows import Campaign, ExcludedRow, NewCampaign, PlannedBatch, PlanTotals
 from dispatcher.ledger.trail import count, note
 from dispatcher.message import MESSAGES_PER_BATCH, MessageState
 
@@ -211,6 +211,56 @@ class Plans:
                 after=state.value,
             )
             return state
+
+    def add(self, draft_id: int, campaign: Campaign, totals: PlanTotals, *, who: str, now: datetime) -> None:
+        """Put the plan of a draft, whose rows follow the campaign's, into the campaign: live from this commit on.
+
+        Raises:
+            LedgerError: the campaign has ended, or others were added since it was read; nothing was added.
+        """
+        with self._database.write() as tx:
+            lock = " FOR UPDATE" if tx.postgresql else ""
+            there = tx.first("SELECT state, rows, batches FROM campaign WHERE id = :id" + lock, id=campaign.id)
+            draft = tx.first("SELECT id FROM campaign WHERE id = :id AND state = 'draft'" + lock, id=draft_id)
+            if draft is None:
+                raise LedgerError("the plan was discarded because it stood still for too long; nothing was added")
+            if there is None or CampaignState(there.state) in FINAL_CAMPAIGN_STATES:
+                raise LedgerError(f"campaign {campaign.public_id} has ended meanwhile: nothing was added")
+            if there.rows != campaign.totals.rows:
+                raise LedgerError(f"others were added to campaign {campaign.public_id} meanwhile: run this again")
+            ids = {"draft": draft_id, "campaign": campaign.id}
+            tx.run(
+                "UPDATE batch SET campaign_id = :campaign, number = number + :after WHERE campaign_id = :draft",
+                after=there.batches,
+                **ids,
+            )
+            tx.run("UPDATE excluded_row SET campaign_id = :campaign WHERE campaign_id = :draft", **ids)
+            for row in tx.rows("SELECT name, shard, amount FROM counter WHERE campaign_id = :id", id=draft_id):
+                count(tx, campaign_id=campaign.id, batch_id=int(row.shard), changes={str(row.name): int(row.amount)})
+            tx.run(
+                "UPDATE campaign SET rows = rows + :rows, messages = messages + :messages,"
+                " duplicates = duplicates + :duplicates, invalid = invalid + :invalid,"
+                " suppressed = suppressed + :suppressed, batches = batches + :batches,"
+                " segments = segments + :segments WHERE id = :id",
+                rows=totals.rows,
+                messages=totals.messages,
+                duplicates=totals.duplicates,
+                invalid=totals.invalid,
+                suppressed=totals.suppressed,
+                batches=totals.batches,
+                segments=totals.segments,
+                id=campaign.id,
+            )
+            tx.run("DELETE FROM campaign WHERE id = :id", id=draft_id)
+            note(
+                tx,
+                at=now,
+                who=who,
+                subject="campaign",
+                what="added",
+                campaign_id=campaign.id,
+                why=f"{totals.rows} rows, {totals.messages} messages",
+            )
 
     def discard(self, campaign_id: int) -> None:
         """Remove a draft with all that was planned of it; it never sent anything."""

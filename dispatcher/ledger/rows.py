@@ -217,6 +217,17 @@ class Fate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SentTo:
+    """Some messages of one batch with what their text was made of, in columns; `positions` are those in `fields`."""
+
+    rows: Sequence[int]
+    numbers: Sequence[int]
+    positions: Sequence[int]
+    fields: bytes | None
+    variant: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
     """One request to submit a batch: when it began, how many seconds it took, what it carried."""
 

@@ -11,6 +11,7 @@ from dispatcher.errors import InputError, UsageError
 from dispatcher.ledger import Campaign, ExcludedRow, Ledger, NewCampaign, PlannedBatch, PlanTotals
 from dispatcher.planning.columns import USUAL, choose_phone_column
 from dispatcher.planning.plan import Plan
+from dispatcher.planning.reading.rows import Reader
 from dispatcher.planning.recipients import Reading, Recipients, open_recipients
 from dispatcher.provider import Capabilities
 from dispatcher.release import handover
@@ -54,6 +55,7 @@ class Order:
     segment_price: Decimal | None = None
     retry_of: str | None = None
     variants: Mapping[str, str] = field(default_factory=dict)  # name → text, for some of the recipients
+    adds_to: Campaign | None = None  # add to this campaign instead of making one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +72,7 @@ class Enqueued:
 def enqueue(
     ledger: Ledger,
     order: Order,
-    source: Path | BinaryIO,
+    source: Path | BinaryIO | Reader,
     *,
     capabilities: Capabilities,
     who: str,
@@ -91,8 +93,11 @@ def enqueue(
         return Enqueued(campaign=known, totals=known.totals, again=True)
     check_options(order, capabilities)
     now = clock()
-    with open_recipients(source, order.reading) as recipients:
+    into = order.adds_to
+    with open_recipients(source, order.reading, after=0 if into is None else into.totals.rows) as recipients:
         plan = make_plan(order, recipients, capabilities=capabilities, suppressed=ledger.suppressions.among, now=now)
+        if into is not None:
+            plan.know(ledger.reports.rows_by_number(into))
         if dry_run:
             for _ in located(plan, recipients):
                 progress(plan.totals)
@@ -123,6 +128,7 @@ def enqueue(
             segment_price=order.segment_price,
             retry_of=order.retry_of,
             variants=order.variants,
+            adds_to=None if into is None else into.id,
             created_at=now,
         )
         campaign_id = ledger.plans.begin(new, who=who, now=now)
@@ -133,9 +139,12 @@ def enqueue(
             # Also on Ctrl-C. A kill leaves a draft that never sends, and that the next enqueue or worker removes.
             ledger.plans.discard(campaign_id)
             raise
-        ledger.plans.finish(campaign_id, plan.totals, who=who, now=clock())
+        if into is None:
+            ledger.plans.finish(campaign_id, plan.totals, who=who, now=clock())
+        else:
+            ledger.plans.add(campaign_id, into, plan.totals, who=who, now=clock())
     return Enqueued(
-        campaign=ledger.campaigns.get(order.public_id),
+        campaign=ledger.campaigns.get(order.public_id if into is None else into.public_id),
         totals=plan.totals,
         repaired=plan.numbers.many_repaired,
         notes=told(order, plan, recipients),

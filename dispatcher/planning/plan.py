@@ -1,6 +1,6 @@
 """Plans a campaign: the rows of a list become messages, in batches that one request each can carry."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TypeVar
 
@@ -70,6 +70,10 @@ class Plan:
         self._first_rows: dict[int, int] = {}  # by number
         self._rows = self._messages = self._batches = self._segments = 0
         self._excluded = dict.fromkeys(Exclusion, 0)
+
+    def know(self, rows: Mapping[int, int]) -> None:
+        """Take numbers (number → row) that the campaign has already for the first of their kind."""
+        self._first_rows.update(rows)
 
     @property
     def totals(self) -> PlanTotals:
