@@ -9,15 +9,17 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from benchmarks import growth, idle, journey, limiter, machine, netsapiens, orders, usual
+from benchmarks import growth, idle, journey, limiter, machine, netsapiens, notations, orders, usual
 from benchmarks.figures import RESULTS, Figure, keep, line
 from benchmarks.options import Options
+from benchmarks.plot import draw
 from benchmarks.stage import ENGINES, Stage, StageError
 from dispatcher.errors import DispatcherError
 
 Benchmark = Callable[[Stage, Options], Iterable[Figure]]
 
 BENCHMARKS: dict[str, Benchmark] = {
+    "notations": notations.run,
     "usual": usual.run,
     "netsapiens": netsapiens.run,
     "orders": orders.run,
@@ -82,6 +84,7 @@ def main() -> int:
             print(f"{name}: {time.monotonic() - began:.0f} s, load {taken['load']} → {machine.load()}\n", flush=True)
             if folder is not None and figures:
                 keep(figures, taken, facts, folder=folder)
+                draw(folder)
     finally:
         stage.close()
     return int(failed)

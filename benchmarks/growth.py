@@ -48,7 +48,6 @@ def rows(stage: Stage, options: Options) -> Iterator[Figure]:
                 with counting_server() as server, stage.home(engine, server=server) as home:
                     planned.append(journey.enqueue(home, path))
                     name = planned[-1].output["campaign"]
-                    home.start_redis()
                     home.run("pause", name)
                     home.up(workers=options.workers)
                     sent.append(journey.let_run(home, server, [name], rows=size))
@@ -98,7 +97,6 @@ def campaigns(stage: Stage, options: Options) -> Iterator[Figure]:
         for campaigns in (1, many):
             with counting_server() as server, stage.home(engine, server=server) as home:
                 names = _enqueue(stage, home, options, campaigns=campaigns, each=each * many // campaigns)
-                home.start_redis()
                 home.up(workers=options.workers)
                 taken[campaigns] = journey.let_run(home, server, names, rows=each * many)
         one, all_ = taken[1], taken[many]
@@ -148,7 +146,6 @@ def threads(stage: Stage, options: Options) -> Iterator[Figure]:
             ):
                 name = journey.enqueue(home, path, provider="netsapiens").output["campaign"]
                 home.run("pause", name)
-                home.start_redis()
                 home.up(workers=1)
                 journey.let_run(home, server, [name], rows=size)
                 told = server.told()

@@ -159,7 +159,6 @@ def _trip(stage: Stage, options: Options, engine: str, path: Path, *, rows: int,
         figures += _plan_figures(options, engine, rows, planned)
         if last == "plan":
             return figures
-        home.start_redis()
         campaign = planned.output["campaign"]
         home.run("pause", campaign)
         home.up(workers=options.workers)

@@ -37,7 +37,6 @@ def run(stage: Stage, options: Options) -> Iterator[Figure]:
                 )
                 for name in (short, backlog):
                     home.run("pause", name)
-                home.start_redis()
                 home.up(workers=workers)
                 began = time.monotonic()
                 journey.let_run(home, server, [short], rows=messages)

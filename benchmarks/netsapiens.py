@@ -27,7 +27,6 @@ def run(stage: Stage, options: Options) -> Iterator[Figure]:
             with counting_server(distinct=options.quick) as server, stage.home(engine, server=server) as home:
                 planned = journey.enqueue(home, path, provider="netsapiens")
                 home.run("pause", planned.output["campaign"])
-                home.start_redis()
                 home.environment["DISPATCHER_THREADS"] = str(THREADS)
                 home.up(workers=options.workers)
                 sent = journey.let_run(home, server, [planned.output["campaign"]], rows=rows)
