@@ -17,7 +17,7 @@ import requests
 from urllib3.exceptions import HTTPError
 
 from dispatcher.errors import Misconfigured, ProviderError, SettingsError, Unreachable
-from dispatcher.transport.answers import refusal, tidy, unclear, words
+from dispatcher.transport.answers import UNREADABLE, refusal, tidy, unclear, words
 from dispatcher.transport.deadline import Adapter, Guard, begin
 
 T = TypeVar("T")
@@ -52,9 +52,8 @@ class Reply:
         """
         try:
             return msgspec.json.decode(self.body, type=type, strict=False)
-        except (msgspec.MsgspecError, UnicodeError) as error:
-            # A decoding error names the place, not what was found there; UnicodeError might quote it.
-            why = tidy(str(error)) if isinstance(error, msgspec.MsgspecError) else "not UTF-8"
+        except UNREADABLE as error:
+            why = _why_unreadable(error)
         raise self.unclear(f"unreadable answer of {len(self.body)} bytes: {why}")
 
     def unclear(self, why: str) -> ProviderError:
@@ -204,6 +203,13 @@ class Transport:
             session.mount("http://", Adapter(max_retries=0))
             known = self._local.session = (os.getpid(), session)
         return known[1]
+
+
+def _why_unreadable(error: Exception) -> str:
+    if isinstance(error, RecursionError):
+        return "nested too deeply"
+    # A decoding error names the place, not what was found there; UnicodeError might quote it.
+    return tidy(str(error)) if isinstance(error, msgspec.MsgspecError) else "not UTF-8"
 
 
 def _checked(base_url: str) -> str:
