@@ -28,6 +28,8 @@ LARGEST_ANSWER = 32 * 1024 * 1024
 # Its lines carry whole URLs, and with them numbers; what they tell is in our errors.
 logging.getLogger("urllib3").setLevel(logging.ERROR)
 
+_NUL, _REPLACED = rb"\u0000", rb"\ufffd"  # as JSON writes them; as it is, a NUL is no JSON
+
 # All that requests, urllib3, http.client, ssl and the socket raise. UnicodeError: from a host name or a header.
 _FAILURES = (requests.RequestException, HTTPError, http.client.HTTPException, OSError, UnicodeError)
 _MALFORMED = (requests.exceptions.InvalidHeader, requests.exceptions.InvalidURL, UnicodeError)
@@ -50,8 +52,10 @@ class Reply:
             OutcomeUnknown: the answer cannot be read, and the request may have had effects.
             Unreachable: the answer to a look-up cannot be read.
         """
+        # No database keeps a NUL, and no word of a provider has one.
+        body = self.body.replace(_NUL, _REPLACED)
         try:
-            return msgspec.json.decode(self.body, type=type, strict=False)
+            return msgspec.json.decode(body, type=type, strict=False)
         except UNREADABLE as error:
             why = _why_unreadable(error)
         raise self.unclear(f"unreadable answer of {len(self.body)} bytes: {why}")

@@ -166,6 +166,7 @@ def assert_keepable(value: Any) -> None:
             assert abs(micros(value)) < 2**63
         case str():
             value.encode()
+            assert "\0" not in value, "PostgreSQL keeps no NUL"
         case _ if is_dataclass(value):
             for part in fields(value):
                 inner = getattr(value, part.name)
