@@ -183,8 +183,10 @@ def load(sections: Mapping[str, type[ProviderSettings]]) -> Settings:
 def point_at_sandbox(home: Path, settings: Mapping[str, Mapping[str, str]]) -> None:
     """Let every command that uses this home talk to its sandbox: provider → settings, before all other sources."""
     path = home / RUNTIME_FILE
-    path.write_text(json.dumps({"settings": settings}), encoding="utf-8")
-    path.chmod(0o600)
+    path.unlink(missing_ok=True)
+    # Its owner's alone from the first moment on.
+    with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w", encoding="utf-8") as out:
+        out.write(json.dumps({"settings": settings}))
 
 
 def point_at_providers(home: Path) -> None:

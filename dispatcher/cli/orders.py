@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 import click
 
 from dispatcher import providers
+from dispatcher.account import ENDLESS, MOST_PAGES
 from dispatcher.cli.accounts import take_lookup, usable
 from dispatcher.cli.files import media_type, read_file, read_text
 from dispatcher.cli.lists import ListOptions
@@ -154,13 +155,15 @@ def _tagged(runtime: Runtime, name: str, tag: str) -> BinaryIO:
     reader: Any = usable(runtime, name, lookup=False)
     rows: list[dict[str, str]] = []
     page: str | None = None
-    while True:
+    for _ in range(MOST_PAGES):
         take_lookup(runtime, name)
         found = reader.contacts_with_tag(tag, page)
         rows += [dict(row) for row in found.rows]
         page = found.next_page
         if page is None:
             break
+    else:
+        raise InputError(f"{name}, tag {printable(tag)}: {ENDLESS}")
     if not rows:
         raise InputError(f"{name} has nobody with the tag {printable(tag)}")
     columns = list(dict.fromkeys(column for row in rows for column in row))
