@@ -2,6 +2,7 @@
 
 import json
 import os
+import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError, SQLAlche
 from sqlalchemy.pool import QueuePool
 
 from dispatcher.errors import LedgerError, SettingsError
+from dispatcher.ledger import bulk
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _BUSY_SECONDS = 30
@@ -79,22 +81,12 @@ class Transaction:
         if parameters:
             self._connection.execute(text(sql), list(parameters))
 
-    def insert(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-        """Insert rows by the thousand, by the driver's own bulk path."""
-        if not rows:
-            return
-        names = ", ".join(columns)
-        if self.postgresql:
-            driver: Any = self._connection.connection.driver_connection
-            with driver.cursor() as cursor, cursor.copy(f"COPY {table} ({names}) FROM STDIN") as copy:
-                for row in rows:
-                    copy.write_row(row)
-            return
-        marks = ", ".join("?" * len(columns))
-        self._connection.exec_driver_sql(
-            f"INSERT INTO {table} ({names}) VALUES ({marks})",
-            [tuple(row) for row in rows],
-        )
+    def insert(
+        self, table: str, columns: Mapping[str, Sequence[Any]], *, same: Mapping[str, Any] | None = None
+    ) -> None:
+        """Insert rows by the thousand, in columns of equal length (name → values); `same` are values of all rows."""
+        driver = self._connection.connection.driver_connection
+        bulk.insert(driver, table, columns, same=same, postgresql=self.postgresql)
 
     def update(
         self, table: str, columns: Mapping[str, str], ids: Sequence[int], values: Sequence[Sequence[Any]]
@@ -178,6 +170,12 @@ class Database:
             ) from error
         except DBAPIError as error:
             raise LedgerError(f"the ledger refused a change: {_first_line(error)}") from error
+        except sqlite3.OperationalError as error:
+            raise LedgerError(
+                f"the ledger at {self.shown_url} cannot be used: {error}. See `dispatcher doctor`."
+            ) from error
+        except sqlite3.Error as error:
+            raise LedgerError(f"the ledger refused a change: {error}") from error
 
 
 def _first_line(error: DBAPIError) -> str:

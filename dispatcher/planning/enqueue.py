@@ -4,11 +4,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from dispatcher.errors import InputError, UsageError
 from dispatcher.ledger import Campaign, ExcludedRow, Ledger, NewCampaign, PlannedBatch, PlanTotals
+from dispatcher.planning.behind import Behind
+from dispatcher.planning.calm import calm
 from dispatcher.planning.plan import Plan
 from dispatcher.planning.recipients import Recipients, open_recipients
 from dispatcher.provider import Capabilities
@@ -86,7 +89,7 @@ def enqueue(
         return Enqueued(campaign=known, totals=known.totals, again=True)
     check_options(order, capabilities)
     now = clock()
-    with open_recipients(source) as recipients:
+    with calm(), open_recipients(source) as recipients:
         plan = make_plan(order, recipients, capabilities=capabilities, suppressed=ledger.suppressions.among, now=now)
         if dry_run:
             for _ in located(plan, recipients):
@@ -184,25 +187,33 @@ def _write(
     written = 0
 
     def flush() -> None:
-        nonlocal written
-        ledger.plans.append(campaign_id, first_number=written + 1, batches=batches, excluded=excluded, now=clock())
+        nonlocal batches, excluded, written
+        append = partial(
+            ledger.plans.append,
+            campaign_id,
+            first_number=written + 1,
+            batches=batches,
+            excluded=excluded,
+            now=clock(),
+        )
+        behind.do(append)
         written += len(batches)
-        batches.clear()
-        excluded.clear()
+        batches, excluded = [], []
         progress(plan.totals)
 
     waiting = 0
-    for step in located(plan, recipients):
-        if isinstance(step, PlannedBatch):
-            batches.append(step)
-            waiting += len(step.numbers)
-        else:
-            excluded += step
-            waiting += len(step)
-        if waiting >= _MESSAGES_PER_COMMIT:
-            flush()
-            waiting = 0
-    flush()
+    with Behind() as behind:
+        for step in located(plan, recipients):
+            if isinstance(step, PlannedBatch):
+                batches.append(step)
+                waiting += len(step.numbers)
+            else:
+                excluded += step
+                waiting += len(step)
+            if waiting >= _MESSAGES_PER_COMMIT:
+                flush()
+                waiting = 0
+        flush()
 
 
 def located(plan: Plan, recipients: Recipients) -> Iterator[PlannedBatch | list[ExcludedRow]]:
