@@ -102,71 +102,24 @@ class Plans:
             LedgerError: the draft is gone: this planner stood still so long that it was taken for dead.
         """
         with self._database.write() as tx:
-            alive = tx.run(
-                "UPDATE campaign SET planner_until = :until WHERE id = :id AND state = 'draft'",
+            draft = tx.first(
+                "UPDATE campaign SET planner_until = :until WHERE id = :id AND state = 'draft' RETURNING provider",
                 until=micros(now + _PLANNER_LEASE),
                 id=campaign_id,
             )
-            if not alive:
+            if draft is None:
                 raise LedgerError("the plan was discarded because it stood still for too long; nothing was sent")
-            ids = _batch_ids(tx, len(batches))
-            provider = tx.rows("SELECT provider FROM campaign WHERE id = :id", id=campaign_id)[0].provider
-            tx.insert(
-                "batch",
-                (
-                    "id",
-                    "campaign_id",
-                    "number",
-                    "provider",
-                    "state",
-                    "messages",
-                    "segments",
-                    "due_at",
-                    "send_at",
-                    "zone",
-                    "variant",
-                ),
-                [
-                    (
-                        batch_id,
-                        campaign_id,
-                        first_number + index,
-                        provider,
-                        BatchState.PENDING.value,
-                        len(batch.numbers),
-                        sum(batch.segments),
-                        micros(batch.due_at),
-                        None if batch.send_at is None else micros(batch.send_at),
-                        batch.zone,
-                        batch.variant,
-                    )
-                    for index, (batch_id, batch) in enumerate(zip(ids, batches, strict=True))
-                ],
-            )
-            tx.insert(
-                "payload",
-                ("batch_id", "fields"),
-                [(batch_id, batch.fields) for batch_id, batch in zip(ids, batches, strict=True) if batch.fields],
-            )
-            queued = MessageState.QUEUED.value
-            for batch_id, batch in zip(ids, batches, strict=True):
-                first = batch_id * MESSAGES_PER_BATCH
-                tx.insert(
-                    "message",
-                    ("id", '"row"', "msisdn", "segments", "state"),
-                    [
-                        (message, row, number, segments, queued)
-                        for message, (row, number, segments) in enumerate(
-                            zip(batch.rows, batch.numbers, batch.segments, strict=True), first
-                        )
-                    ],
-                )
-                changes = {"message.queued": len(batch.numbers), "batch.pending": 1}
-                count(tx, campaign_id=campaign_id, batch_id=batch_id, changes=changes)
+            if batches:
+                _insert_batches(tx, campaign_id, draft.provider, first_number, batches)
             tx.insert(
                 "excluded_row",
-                ("campaign_id", '"row"', "kind", "number", "reason"),
-                [(campaign_id, row.row, row.kind.value, row.number, row.reason) for row in excluded],
+                {
+                    '"row"': [row.row for row in excluded],
+                    "kind": [row.kind.value for row in excluded],
+                    "number": [row.number for row in excluded],
+                    "reason": [row.reason for row in excluded],
+                },
+                same={"campaign_id": campaign_id},
             )
 
     def finish(self, campaign_id: int, totals: PlanTotals, *, who: str, now: datetime) -> CampaignState:
@@ -304,6 +257,41 @@ def _discard(tx: Transaction, campaign_id: int) -> None:
             end=first + MESSAGES_PER_BATCH,
         )
     tx.run("DELETE FROM campaign WHERE id = :id AND state = 'draft'", id=campaign_id)
+
+
+def _insert_batches(
+    tx: Transaction, campaign_id: int, provider: str, first_number: int, batches: Sequence[PlannedBatch]
+) -> None:
+    ids = _batch_ids(tx, len(batches))
+    tx.insert(
+        "batch",
+        {
+            "id": ids,
+            "number": range(first_number, first_number + len(batches)),
+            "messages": [len(batch.numbers) for batch in batches],
+            "segments": [sum(batch.segments) for batch in batches],
+            "due_at": [micros(batch.due_at) for batch in batches],
+            "send_at": [None if batch.send_at is None else micros(batch.send_at) for batch in batches],
+            "zone": [batch.zone for batch in batches],
+            "variant": [batch.variant for batch in batches],
+        },
+        same={"campaign_id": campaign_id, "provider": provider, "state": BatchState.PENDING.value},
+    )
+    personal = [(batch_id, batch.fields) for batch_id, batch in zip(ids, batches, strict=True) if batch.fields]
+    tx.insert(
+        "payload", {"batch_id": [batch_id for batch_id, _ in personal], "fields": [fields for _, fields in personal]}
+    )
+    columns: dict[str, list[int]] = {"id": [], '"row"': [], "msisdn": [], "segments": []}
+    for batch_id, batch in zip(ids, batches, strict=True):
+        first = batch_id * MESSAGES_PER_BATCH
+        columns["id"].extend(range(first, first + len(batch.numbers)))
+        columns['"row"'].extend(batch.rows)
+        columns["msisdn"].extend(batch.numbers)
+        columns["segments"].extend(batch.segments)
+    tx.insert("message", columns, same={"state": MessageState.QUEUED.value})
+    # Only the sum over the shards has a meaning, so all go to one.
+    changes = {"message.queued": len(columns["id"]), "batch.pending": len(batches)}
+    count(tx, campaign_id=campaign_id, batch_id=ids[0], changes=changes)
 
 
 def _batch_ids(tx: Transaction, many: int) -> list[int]:

@@ -4,11 +4,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from dispatcher.errors import InputError, UsageError
 from dispatcher.ledger import Campaign, ExcludedRow, Ledger, NewCampaign, PlannedBatch, PlanTotals
+from dispatcher.planning.behind import Behind
+from dispatcher.planning.calm import calm
 from dispatcher.planning.columns import USUAL, choose_phone_column
 from dispatcher.planning.plan import Plan
 from dispatcher.planning.reading.rows import Reader
@@ -94,7 +97,8 @@ def enqueue(
     check_options(order, capabilities)
     now = clock()
     into = order.adds_to
-    with open_recipients(source, order.reading, after=0 if into is None else into.totals.rows) as recipients:
+    after = 0 if into is None else into.totals.rows
+    with calm(), open_recipients(source, order.reading, after=after) as recipients:
         plan = make_plan(order, recipients, capabilities=capabilities, suppressed=ledger.suppressions.among, now=now)
         if into is not None:
             plan.know(ledger.reports.rows_by_number(into))
@@ -209,25 +213,33 @@ def _write(
     written = 0
 
     def flush() -> None:
-        nonlocal written
-        ledger.plans.append(campaign_id, first_number=written + 1, batches=batches, excluded=excluded, now=clock())
+        nonlocal batches, excluded, written
+        append = partial(
+            ledger.plans.append,
+            campaign_id,
+            first_number=written + 1,
+            batches=batches,
+            excluded=excluded,
+            now=clock(),
+        )
+        behind.do(append)
         written += len(batches)
-        batches.clear()
-        excluded.clear()
+        batches, excluded = [], []
         progress(plan.totals)
 
     waiting = 0
-    for step in located(plan, recipients):
-        if isinstance(step, PlannedBatch):
-            batches.append(step)
-            waiting += len(step.numbers)
-        else:
-            excluded += step
-            waiting += len(step)
-        if waiting >= _MESSAGES_PER_COMMIT:
-            flush()
-            waiting = 0
-    flush()
+    with Behind() as behind:
+        for step in located(plan, recipients):
+            if isinstance(step, PlannedBatch):
+                batches.append(step)
+                waiting += len(step.numbers)
+            else:
+                excluded += step
+                waiting += len(step)
+            if waiting >= _MESSAGES_PER_COMMIT:
+                flush()
+                waiting = 0
+        flush()
 
 
 def located(plan: Plan, recipients: Recipients) -> Iterator[PlannedBatch | list[ExcludedRow]]:
