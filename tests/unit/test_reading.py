@@ -337,7 +337,7 @@ def test_a_huge_workbook_is_refused_before_it_is_loaded(monkeypatch: pytest.Monk
         read(out.getvalue())
     content = workbook(["phone"], [1])
     monkeypatch.setattr(package, "MOST_BYTES", len(content) - 1)
-    with pytest.raises(InputError, match="standard input has more than .* bytes, the most for its format"):
+    with pytest.raises(InputError, match=r"standard input has more than .* bytes, the most for its format"):
         read(content)
     monkeypatch.undo()
     monkeypatch.setattr(package, "MOST_UNPACKED", 2000)
