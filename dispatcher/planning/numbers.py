@@ -49,8 +49,8 @@ class Numbers:
         """What was done to the numbers, a sentence each."""
         notes = []
         if many := self.many_repaired:
-            kinds = "; ".join(f"{count:,} {kind}" for kind, count in self.repaired.most_common())
-            notes.append(f"{many:,} {'number was' if many == 1 else 'numbers were'} repaired: {kinds}")
+            kinds = ", ".join(f"{kind} ({count:,})" for kind, count in self.repaired.most_common())
+            notes.append(f"{many:,} {'number' if many == 1 else 'numbers'} repaired: {kinds}")
         if many := self.unknown.total():
             named = ", ".join(code for code, _ in self.unknown.most_common(_CODES_NAMED))
             more = ", …" if len(self.unknown) > _CODES_NAMED else ""

@@ -13,12 +13,12 @@ from dispatcher.msisdn import normalise_column
 
 
 class Repair(StrEnum):
-    """What had happened to a number, in the words of "12 numbers were repaired: 2 had lost their leading 0"."""
+    """What had happened to a number."""
 
-    DECIMALS = "had decimals or commas, as an amount has"
-    SCIENTIFIC = "had an exponent, and all of their digits"
-    ZERO = "had lost their leading 0"
-    PLUS = "had lost their plus"
+    DECIMALS = "written as an amount"
+    SCIENTIFIC = "written with an exponent"
+    ZERO = "leading 0 lost"
+    PLUS = "plus lost"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

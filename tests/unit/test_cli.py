@@ -179,6 +179,24 @@ def test_the_same_key_gives_the_first_campaign(run: Run, tmp_path: Path) -> None
     assert "enqueued before with this key" in run(*args[:-1]).out
 
 
+def test_what_was_guessed_and_repaired_is_said(run: Run, tmp_path: Path) -> None:
+    content = "Mobile;first_name;land\n12025550100.0;Renée;US\n491570156;Bob;au\n020 7946 0958;Cy;xx\n"
+    file = people(tmp_path, content.encode("cp1252"))
+    args = (file, *HELLO, "--country-column", "Land", "--country", "GB")
+    for command in ("estimate", "enqueue"):
+        done = run(command, *args)
+        assert done.err.splitlines()[:4] == [
+            "note: numbers from column Mobile",
+            f"note: {file}: not UTF-8: read as Windows-1252 from line 2 on (é); if that is wrong, say --encoding",
+            "note: 2 numbers repaired: written as an amount (1), leading 0 lost (1)",
+            "note: 1 row has an unknown country (xx): read as GB",
+        ]
+        found = json.loads(run(command, *args, "--json").out)
+        assert (found["messages"], found["repaired"], len(found["notes"])) == (3, 2, 4)
+    named = run("enqueue", *args, "--phone-column", "mobile", "--encoding", "cp1252")
+    assert len([line for line in named.err.splitlines() if line.startswith("note: ")]) == 3  # and of the credentials
+
+
 def test_a_dry_run_changes_nothing(run: Run, tmp_path: Path) -> None:
     found = json.loads(run("enqueue", people(tmp_path), *HELLO, "--dry-run", "--json").out)
     assert (found["campaign"], found["messages"]) == (None, 2)
