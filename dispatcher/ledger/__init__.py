@@ -28,7 +28,6 @@ from dispatcher.ledger.rows import (
     PlannedBatch,
     PlanTotals,
     ReportLine,
-    Settlement,
     Suppression,
     WorkerSeen,
 )
@@ -52,7 +51,6 @@ __all__ = [
     "PlanTotals",
     "PlannedBatch",
     "ReportLine",
-    "Settlement",
     "Suppression",
     "WorkerSeen",
     "check_database",

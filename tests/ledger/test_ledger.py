@@ -12,10 +12,10 @@ from sqlalchemy import create_engine, text
 from dispatcher.batch import BATCH_MOVES, BatchState
 from dispatcher.campaign import CAMPAIGN_MOVES, CampaignState
 from dispatcher.errors import CampaignNotFound, LedgerError, MoveNotAllowed
-from dispatcher.ledger import Claim, Doubt, Ledger, NewCampaign, PlanTotals, Settlement, open_ledger
+from dispatcher.ledger import Claim, Doubt, Ledger, NewCampaign, PlanTotals, open_ledger
 from dispatcher.ledger.migrations.versions import v0001_ledger
 from dispatcher.message import MESSAGE_MOVES, MessageState
-from dispatcher.provider import Answers, Refusal
+from dispatcher.provider import Answers, Receipt, Refusal
 from tests.ledger.conftest import LEASE, NOW, WINDOW, Enqueue, claim, numbers
 
 LATER = NOW + timedelta(seconds=61)
@@ -72,7 +72,7 @@ def test_a_campaign_is_sent_recorded_and_confirmed(ledger: Ledger, enqueue: Enqu
     assert messages(ledger, campaign.public_id) == {"submitted": 2, "refused": 1}
     (awaited,) = ledger.receipts.due("winsms", now=NOW, most=1000)
     assert awaited.provider_message_ids == ["p0", "p2"]
-    settlements = [Settlement(message_id=i, state=MessageState.DELIVERED, at=NOW) for i in awaited.message_ids]
+    settlements = [Receipt(message_id=i, state=MessageState.DELIVERED, at=NOW) for i in awaited.message_ids]
     assert ledger.receipts.apply(settlements, asked={awaited.batch_id: NOW}, who="t", now=NOW) == 2
     assert ledger.receipts.apply(settlements, asked={awaited.batch_id: NOW}, who="t", now=NOW) == 0
     assert ledger.receipts.due("winsms", now=NOW, most=1000) == []
@@ -215,9 +215,9 @@ def test_a_late_receipt_settles_an_unconfirmed_message_once(ledger: Ledger, enqu
     ledger.outcomes.submitted(taken, ledger.batches.content(taken), accepted(1), now=NOW, receipt_window=WINDOW)
     (awaited,) = ledger.receipts.due("winsms", now=NOW, most=10)
     ledger.receipts.close_windows(who="t", now=NOW + WINDOW)
-    late = Settlement(message_id=awaited.message_ids[0], state=MessageState.DELIVERED)
+    late = Receipt(message_id=awaited.message_ids[0], state=MessageState.DELIVERED)
     assert ledger.receipts.apply([late], asked={}, who="t", now=NOW + WINDOW) == 1
-    other = Settlement(message_id=awaited.message_ids[0], state=MessageState.UNDELIVERED)
+    other = Receipt(message_id=awaited.message_ids[0], state=MessageState.UNDELIVERED)
     assert ledger.receipts.apply([other], asked={}, who="t", now=NOW + WINDOW) == 0
     assert messages(ledger, campaign.public_id) == {"delivered": 1}
 
@@ -435,8 +435,8 @@ def test_two_receipts_for_one_message_in_one_answer_count_once(
     taken = attempt(ledger)
     ledger.outcomes.submitted(taken, ledger.batches.content(taken), accepted(2), now=NOW, receipt_window=WINDOW)
     (awaited,) = ledger.receipts.due("winsms", now=NOW, most=10)
-    told = [Settlement(message_id=one, state=MessageState.DELIVERED) for one in awaited.message_ids]
-    told.append(Settlement(message_id=awaited.message_ids[0], state=second))
+    told = [Receipt(message_id=one, state=MessageState.DELIVERED) for one in awaited.message_ids]
+    told.append(Receipt(message_id=awaited.message_ids[0], state=second))
     assert ledger.receipts.apply(told, asked={}, who="t", now=NOW) == 2
     assert messages(ledger, campaign.public_id) == {"delivered": 2}
     assert ledger.reports.discrepancies(campaign) == []

@@ -15,14 +15,15 @@ from dispatcher.errors import AuthenticationFailed
 from dispatcher.provider import (
     Answers,
     Awaited,
+    AwaitedMessages,
     Capabilities,
     IncomingPage,
     LookUp,
     OptOutPage,
     OutgoingBatch,
     Recall,
-    Receipt,
     ReceiptPage,
+    Receipts,
     ScheduledMessage,
     ScheduledPage,
     Tokens,
@@ -147,30 +148,26 @@ class WinSMS:
             Refused: WinSMS refused the request.
         """
         del page
-        by_id = {entry.provider_message_id or "": entry for entry in awaited}
-        by_id = {theirs: entry for theirs, entry in by_id.items() if wire.is_id(theirs)}
+        asked = AwaitedMessages.of(awaited)
+        by_id = {theirs: at for at, theirs in enumerate(asked.provider_message_ids) if theirs and wire.is_id(theirs)}
         if not by_id:
             return ReceiptPage(receipts=[])
         reply = self._transport.look_up("POST", "/sms/outgoing/status", body=wire.ids(list(by_id)))
-        rows = reply.json(wire.StatusAnswer).message_statuses
-        if rows is None:
+        found = reply.json(wire.StatusAnswer).message_statuses
+        if found is None:
             raise reply.unclear("it names no states")
-        receipts = []
-        for row in filter(None, rows):
-            entry = by_id.get(wire.word(row.api_message_id))
-            if entry is None:
-                continue
-            state, reason = wire.fate(row)
-            receipts.append(
-                Receipt(
-                    message_id=entry.message_id,
-                    state=state,
-                    reason=reason,
-                    at=wire.moment(row.status_time),
-                    cost=wire.decimal(row.credit_cost),
-                )
+        answered = [(by_id.get(wire.word(row.api_message_id)), row) for row in found if row is not None]
+        rows = [row for at, row in answered if at is not None]
+        fates = [wire.fate(row) for row in rows]
+        return ReceiptPage(
+            receipts=Receipts(
+                message_ids=[asked.message_ids[at] for at, _ in answered if at is not None],
+                states=[state for state, _ in fates],
+                reasons=[reason for _, reason in fates],
+                ats=[wire.moment(row.status_time) for row in rows],
+                costs=[wire.decimal(row.credit_cost) for row in rows],
             )
-        return ReceiptPage(receipts=receipts)
+        )
 
     def find(self, lost: OutgoingBatch, attempted_at: datetime, wait: Callable[[], None], /) -> LookUp:
         """Look for a scheduled batch whose answer was lost among what WinSMS holds; see `lost`, also for the danger.

@@ -266,18 +266,25 @@ def _positions(batch: OutgoingBatch, rows: Sequence[SendRow]) -> list[int | None
 
 def fate(row: StatusRow) -> tuple[MessageState, str | None]:
     """Return the state that a status row tells of, and the vendor's own word where there is one."""
-    code = word(row.status_error_code)
+    return _fate(row.status_error_code, row.status_delivered)
+
+
+@lru_cache(maxsize=1024, typed=True)  # 1 is no True here
+def _fate(error_code: Loose, delivered: Loose) -> tuple[MessageState, str | None]:
+    code = word(error_code)
     key = _key(code)
     if key in ("", "0"):  # K: blank in the vendor's prose, 0 in its example
-        return MessageState.DELIVERED if flag(row.status_delivered) else MessageState.SUBMITTED, None
+        return MessageState.DELIVERED if flag(delivered) else MessageState.SUBMITTED, None
     # A row that contradicts itself decides nothing: a final state never moves.
-    if key in _UNDELIVERED and flag(row.status_delivered) is not True:
+    if key in _UNDELIVERED and flag(delivered) is not True:
         return MessageState.UNDELIVERED, code
     return MessageState.SUBMITTED, code
 
 
 def word(value: Loose) -> str:
     """Return a word or an id as text, "" for none."""
+    if type(value) is int:
+        return str(value)
     if isinstance(value, str):
         return value.strip()[:200]
     if value is None or isinstance(value, bool):
