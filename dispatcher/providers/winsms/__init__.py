@@ -149,23 +149,22 @@ class WinSMS:
         """
         del page
         asked = AwaitedMessages.of(awaited)
-        by_id = {theirs: at for at, theirs in enumerate(asked.provider_message_ids) if theirs and wire.is_id(theirs)}
+        by_id = wire.by_id(asked.provider_message_ids)
         if not by_id:
             return ReceiptPage(receipts=[])
         reply = self._transport.look_up("POST", "/sms/outgoing/status", body=wire.ids(list(by_id)))
         found = reply.json(wire.StatusAnswer).message_statuses
         if found is None:
             raise reply.unclear("it names no states")
-        answered = [(by_id.get(wire.word(row.api_message_id)), row) for row in found if row is not None]
-        rows = [row for at, row in answered if at is not None]
-        fates = [wire.fate(row) for row in rows]
+        positions, rows = wire.matched(by_id, [row for row in found if row is not None])
+        states, reasons = wire.fates(rows)
         return ReceiptPage(
             receipts=Receipts(
-                message_ids=[asked.message_ids[at] for at, _ in answered if at is not None],
-                states=[state for state, _ in fates],
-                reasons=[reason for _, reason in fates],
-                ats=[wire.moment(row.status_time) for row in rows],
-                costs=[wire.decimal(row.credit_cost) for row in rows],
+                message_ids=[asked.message_ids[at] for at in positions],
+                states=states,
+                reasons=reasons,
+                ats=wire.moments([row.status_time for row in rows]),
+                costs=wire.decimals([row.credit_cost for row in rows]),
             )
         )
 
