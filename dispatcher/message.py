@@ -57,12 +57,20 @@ def batch_of(message: int) -> tuple[int, int]:
 class References(Sequence[str]):
     """Our names for the messages of some input rows, each made when it is asked for: not every provider takes them."""
 
-    def __init__(self, campaign: str, rows: Sequence[int]) -> None:
-        self._campaign = campaign
-        self._rows = rows
+    __slots__ = ("campaigns", "rows")
+
+    def __init__(self, campaign: str | Sequence[str], rows: Sequence[int]) -> None:
+        """Take the rows of one campaign, or a campaign for each row."""
+        self.campaigns = [campaign] * len(rows) if isinstance(campaign, str) else campaign
+        self.rows = rows
+
+    @classmethod
+    def joined(cls, parts: Sequence["References"]) -> "References":
+        """Return several as one, in their order."""
+        return cls([one for part in parts for one in part.campaigns], [one for part in parts for one in part.rows])
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self.rows)
 
     @overload
     def __getitem__(self, index: int) -> str: ...
@@ -72,8 +80,8 @@ class References(Sequence[str]):
 
     def __getitem__(self, index: int | slice) -> "str | References":
         if isinstance(index, slice):
-            return References(self._campaign, self._rows[index])
-        return reference(self._campaign, self._rows[index])
+            return References(self.campaigns[index], self.rows[index])
+        return reference(self.campaigns[index], self.rows[index])
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sequence) and not isinstance(other, str) and list(self) == list(other)

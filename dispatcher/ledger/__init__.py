@@ -31,7 +31,6 @@ from dispatcher.ledger.rows import (
     PlanTotals,
     ReportLine,
     SentTo,
-    Settlement,
     Suppression,
     WorkerSeen,
 )
@@ -58,7 +57,6 @@ __all__ = [
     "PlannedBatch",
     "ReportLine",
     "SentTo",
-    "Settlement",
     "Suppression",
     "WorkerSeen",
     "check_database",

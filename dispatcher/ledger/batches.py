@@ -56,7 +56,7 @@ class Batches:
             if claim is None:
                 return None
             content = read_content(tx, claim.batch_id, MessageState.QUEUED)
-            begun = ready(claim, content) and _begin(tx, claim, now=now, lease=lease, scheduled_for=None)
+            begun = ready(claim, content) and _record_attempt(tx, claim, now=now, lease=lease, scheduled_for=None)
             return claim, content, begun
 
     def content(self, claim: Claim) -> BatchContent:
@@ -127,7 +127,7 @@ def _claim(tx: Transaction, provider: str, *, owner: str, now: datetime, lease: 
         campaign=campaign.public_id,
         provider=provider,
         attempt=batch.attempt,
-        tried=tx.rows("SELECT COUNT(*) AS many FROM attempt WHERE batch_id = :id", id=batch.id)[0].many,
+        tried=0 if batch.attempt == 1 else _tried(tx, batch.id),
         owner=owner,
         messages=batch.messages,
         segments=batch.segments,
@@ -156,6 +156,12 @@ def _begin(tx: Transaction, claim: Claim, *, now: datetime, lease: timedelta, sc
     )
     if opted_out is not None:
         return False
+    return _record_attempt(tx, claim, now=now, lease=lease, scheduled_for=scheduled_for)
+
+
+def _record_attempt(
+    tx: Transaction, claim: Claim, *, now: datetime, lease: timedelta, scheduled_for: datetime | None
+) -> bool:
     taken = tx.run(
         "UPDATE batch SET state = 'submitting', lease_until = :until, attempted_at = :now, scheduled_for = :scheduled_for"
         " WHERE id = :id AND attempt = :attempt"
@@ -210,6 +216,10 @@ def read_content(tx: Transaction, batch_id: int, state: MessageState) -> BatchCo
         sender=said.sender,
         options=json.loads(said.options),
     )
+
+
+def _tried(tx: Transaction, batch_id: int) -> int:
+    return int(tx.rows("SELECT COUNT(*) AS many FROM attempt WHERE batch_id = :id", id=batch_id)[0].many)
 
 
 def _suppress(tx: Transaction, batch_id: int) -> dict[str, int]:

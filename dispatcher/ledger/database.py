@@ -1,13 +1,9 @@
 """Opens the ledger's database, SQLite or PostgreSQL, and gives out its transactions."""
 
-import contextlib
-import fcntl
 import os
 import sqlite3
-import threading
-import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -20,13 +16,12 @@ from sqlalchemy.pool import QueuePool
 
 from dispatcher.errors import LedgerError, SettingsError
 from dispatcher.ledger.transaction import Transaction
+from dispatcher.ledger.writers import Writers
 
 __all__ = ["Database", "Transaction", "micros", "millionths", "moment", "money"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _BUSY_SECONDS = 30
-_TURN_SECONDS = 2.0
-_TURN_STEP = 0.0003
 _MILLION = Decimal(1_000_000)
 
 
@@ -57,7 +52,7 @@ class Database:
     def __init__(self, url: str, *, pool_size: int = 8) -> None:
         self.url = _parsed(url)
         self.postgresql = self.url.get_backend_name() == "postgresql"
-        self._turn: AbstractContextManager[None] = contextlib.nullcontext()
+        self._writers: Writers | None = None
         self._errors: tuple[type[Exception], ...] = (sqlite3.Error, DBAPIError)
         self._unusable: tuple[type[Exception], ...] = (sqlite3.OperationalError,)
         if self.postgresql:
@@ -73,7 +68,7 @@ class Database:
             )
         else:
             self.engine = _sqlite(self.url, pool_size)
-            self._turn = _Turn(Path(f"{self.url.database}-turn"))
+            self._writers = Writers(self.engine.raw_connection, Path(f"{self.url.database}-turn"))
 
     @property
     def shown_url(self) -> str:
@@ -83,30 +78,33 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Transaction]:
         """Give a transaction that sees one state of the ledger and changes nothing."""
-        with self._transaction("BEGIN") as tx:
+        with self._transaction() as tx:
             yield tx
 
     @contextmanager
     def write(self) -> Iterator[Transaction]:
         """Give a transaction that is committed (and on the disk) when the block ends, or undone if it raises."""
-        # IMMEDIATE takes the write lock first, so that a compare-and-set never fails for an upgrade.
-        with self._turn, self._transaction("BEGIN IMMEDIATE") as tx:
-            yield tx
+        if self._writers is None:
+            with self._transaction() as tx:
+                yield tx
+            return
+        with self._told(), self._writers.write() as driver:
+            yield Transaction(driver, postgresql=False)
 
     def close(self) -> None:
         """Close all connections."""
         self.engine.dispose()
-        if isinstance(self._turn, _Turn):
-            self._turn.close()
+        if self._writers is not None:
+            self._writers.close()
 
     @contextmanager
-    def _transaction(self, begin: str) -> Iterator[Transaction]:
+    def _transaction(self) -> Iterator[Transaction]:
         with self._told():
             pooled = self.engine.raw_connection()
             driver: Any = pooled.driver_connection
             try:
                 if not self.postgresql:
-                    driver.execute(begin)
+                    driver.execute("BEGIN")
                 yield Transaction(driver, postgresql=self.postgresql)
                 driver.commit()
             except BaseException:
@@ -131,50 +129,6 @@ class Database:
                     "If another program holds it, try again; else see `dispatcher doctor`."
                 ) from error
             raise LedgerError(f"the ledger refused a change: {_first_line(origin)}") from error
-
-
-class _Turn:
-    """Whose turn it is to write to SQLite: one thread of a process, one process of a machine.
-
-    SQLite lets whoever finds it locked sleep for up to 100 ms at a time. This is only an order in which to come, no
-    right: who waits in vain, because a process stands still, goes to SQLite itself, which lets one in.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._thread = threading.Lock()
-        self._file: int | None = None
-        self._held = False
-
-    def __enter__(self) -> None:
-        self._thread.acquire()
-        until = time.monotonic() + _TURN_SECONDS
-        if self._file is None:
-            with contextlib.suppress(OSError):
-                self._file = os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        while self._file is not None:
-            try:
-                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                if time.monotonic() > until:
-                    return
-                time.sleep(_TURN_STEP)
-            else:
-                self._held = True
-                return
-
-    def __exit__(self, *_: object) -> None:
-        if self._held and self._file is not None:
-            self._held = False
-            with contextlib.suppress(OSError):
-                fcntl.flock(self._file, fcntl.LOCK_UN)
-        self._thread.release()
-
-    def close(self) -> None:
-        with self._thread:
-            if self._file is not None:
-                os.close(self._file)
-                self._file = None
 
 
 def _first_line(error: BaseException) -> str:

@@ -168,17 +168,6 @@ class AwaitedReceipts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settlement:
-    """A move of one message by what the provider said."""
-
-    message_id: int
-    state: MessageState
-    reason: str | None = None
-    at: datetime | None = None
-    cost: Decimal | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Counts:
     """What has become of a campaign: every state is present, with 0 where there is none."""
 

@@ -38,11 +38,10 @@ from dispatcher.ledger import (
     NewCampaign,
     PlannedBatch,
     PlanTotals,
-    Settlement,
 )
 from dispatcher.ledger.database import micros
 from dispatcher.message import MESSAGE_MOVES, MESSAGES_PER_BATCH, OPEN_MESSAGE_STATES, MessageState
-from dispatcher.provider import Answers, Refusal
+from dispatcher.provider import Answers, Receipt, Refusal
 from tests.ledger.conftest import LEASE, NOW, WINDOW, numbers
 
 PROVIDER = "winsms"
@@ -387,7 +386,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def receipts(self, told: list[tuple[int, MessageState, bool]], foreign: bool) -> None:
         ours = sorted(self.seen.messages) or [1]
         settlements = [
-            Settlement(
+            Receipt(
                 message_id=ours[pick % len(ours)],
                 state=state,
                 cost=Decimal("0.5") if costs else None,
@@ -396,7 +395,7 @@ class LedgerMachine(RuleBasedStateMachine):
             for pick, state, costs in told
         ]
         if foreign:
-            settlements.append(Settlement(message_id=10**12, state=M.DELIVERED))
+            settlements.append(Receipt(message_id=10**12, state=M.DELIVERED))
         asked = {awaited.batch_id: self.now for awaited in self.ledger.receipts.due(PROVIDER, now=self.now, most=3)}
         moved = self.ledger.receipts.apply(settlements, asked=asked, who="t", now=self.now)
         after = self._look().messages

@@ -5,7 +5,7 @@ Marks in this file: K the vendor's document says so, I inferred, U unknown.
 
 import re
 from collections import defaultdict, deque
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache
@@ -94,9 +94,20 @@ def ids(provider_message_ids: Sequence[str]) -> bytes:
     Raises:
         InvalidRequest: there are too many, or one is no id of WinSMS.
     """
-    if len(provider_message_ids) > MOST_PER_REQUEST or not all(map(is_id, provider_message_ids)):
+    if len(provider_message_ids) > MOST_PER_REQUEST or not _are_ids(provider_message_ids):
         raise InvalidRequest(f"winsms: not sent: more than {MOST_PER_REQUEST} ids, or one that is not a number")
-    return msgspec.json.encode([int(value) for value in provider_message_ids])
+    return msgspec.json.encode(list(map(int, provider_message_ids)))
+
+
+def by_id(provider_message_ids: Sequence[str | None]) -> dict[str, int]:
+    """Return the position of each id, without what is none of WinSMS's."""
+    found = {theirs: at for at, theirs in enumerate(provider_message_ids) if theirs}
+    return found if _are_ids(found) else {theirs: at for theirs, at in found.items() if is_id(theirs)}
+
+
+def _are_ids(values: Collection[str]) -> bool:
+    together = "".join(values)
+    return together.isascii() and together.isdecimal() and max(map(len, values)) <= 18 and all(values)
 
 
 def is_id(value: str) -> bool:
@@ -207,7 +218,7 @@ def answers(batch: OutgoingBatch, answer: SendAnswer) -> Answers:
         given = [row.api_message_id for row in rows]
         return Answers(
             provider_message_ids=[str(one) if type(one) is int else word(one) or None for one in given],
-            costs=[decimal(row.credit_cost) for row in rows],
+            costs=decimals([row.credit_cost for row in rows]),
         )
     ids: list[str | None] = [None] * len(batch)
     costs: list[Decimal | None] = [None] * len(batch)
@@ -264,20 +275,36 @@ def _positions(batch: OutgoingBatch, rows: Sequence[SendRow]) -> list[int | None
     return found
 
 
-def fate(row: StatusRow) -> tuple[MessageState, str | None]:
-    """Return the state that a status row tells of, and the vendor's own word where there is one."""
-    code = word(row.status_error_code)
+def matched(positions: Mapping[str, int], rows: Sequence[StatusRow]) -> tuple[list[int], Sequence[StatusRow]]:
+    """Return the rows about messages that were asked for, and their positions."""
+    if [row.api_message_id for row in rows] == list(map(int, positions)):  # nearly always: all, in our order
+        return list(positions.values()), rows
+    known = [(positions[theirs], row) for row in rows if (theirs := word(row.api_message_id)) in positions]
+    return [at for at, _ in known], [row for _, row in known]
+
+
+def fates(rows: Sequence[StatusRow]) -> tuple[list[MessageState], list[str | None]]:
+    """Return the states that status rows tell of, and the vendor's own words where there are some."""
+    told = [_fate(row.status_error_code, row.status_delivered) for row in rows]
+    return [state for state, _ in told], [reason for _, reason in told]
+
+
+@lru_cache(maxsize=1024, typed=True)  # 1 is no True here
+def _fate(error_code: Loose, delivered: Loose) -> tuple[MessageState, str | None]:
+    code = word(error_code)
     key = _key(code)
     if key in ("", "0"):  # K: blank in the vendor's prose, 0 in its example
-        return MessageState.DELIVERED if flag(row.status_delivered) else MessageState.SUBMITTED, None
+        return MessageState.DELIVERED if flag(delivered) else MessageState.SUBMITTED, None
     # A row that contradicts itself decides nothing: a final state never moves.
-    if key in _UNDELIVERED and flag(row.status_delivered) is not True:
+    if key in _UNDELIVERED and flag(delivered) is not True:
         return MessageState.UNDELIVERED, code
     return MessageState.SUBMITTED, code
 
 
 def word(value: Loose) -> str:
     """Return a word or an id as text, "" for none."""
+    if type(value) is int:
+        return str(value)
     if isinstance(value, str):
         return value.strip()[:200]
     if value is None or isinstance(value, bool):
@@ -308,6 +335,11 @@ def decimal(value: Raw) -> Decimal | None:
     return _decimal(bytes(value))
 
 
+def decimals(values: Sequence[Raw]) -> list[Decimal | None]:
+    """Return amounts as `decimal` does; few of them differ."""
+    return list(map(_decimal, map(bytes, values)))
+
+
 @lru_cache(maxsize=1024)
 def _decimal(written: bytes) -> Decimal | None:
     try:
@@ -320,6 +352,12 @@ def _decimal(written: bytes) -> Decimal | None:
 def moment(value: Loose) -> datetime | None:
     """Return a time of the vendor's, YYYYMMDDHHmm or with seconds, in UTC; None for what is none."""
     return _moment(word(value))
+
+
+def moments(values: Sequence[Loose]) -> list[datetime | None]:
+    """Return times as `moment` does; few of them differ."""
+    known = {value: moment(value) for value in set(values)}
+    return [known[value] for value in values]
 
 
 @lru_cache(maxsize=1024)

@@ -4,6 +4,7 @@ Every change adds: a program of the version before goes on working on the ledger
 """
 
 from alembic import op
+from sqlalchemy import Connection
 
 revision = "0002"
 down_revision = "0001"
@@ -54,6 +55,19 @@ MESSAGE_MOVES = {
     "unconfirmed": ["delivered", "undelivered", "expired"],
 }
 
+MESSAGE_STATES = [
+    "queued",
+    "submitted",
+    "delivered",
+    "undelivered",
+    "expired",
+    "unconfirmed",
+    "refused",
+    "suppressed",
+    "cancelled",
+    "unknown",
+]
+
 
 def _message_guard(*, postgresql: bool) -> list[str]:
     """Let the database refuse a wrong move as before, at a third of the cost: it was half of that of an update.
@@ -76,6 +90,24 @@ def _message_guard(*, postgresql: bool) -> list[str]:
         f"CREATE TRIGGER message_moves BEFORE UPDATE OF state ON message WHEN {wrong}"
         " BEGIN SELECT RAISE(ABORT, 'no such move of a message'); END",
     ]
+
+
+def _cheaper_check(connection: Connection) -> None:
+    """Write SQLite's check of a message's state as single comparisons, the most frequent first; it allows the same.
+
+    This is how SQLite's documentation changes a constraint that leaves what is stored as it is.
+    """
+    words = ", ".join(f"'{state}'" for state in MESSAGE_STATES)
+    each = " OR ".join(f"state = '{state}'" for state in MESSAGE_STATES)
+    version = connection.exec_driver_sql("PRAGMA schema_version").scalar()
+    connection.exec_driver_sql("PRAGMA writable_schema = ON")
+    changed = connection.exec_driver_sql(
+        "UPDATE sqlite_schema SET sql = replace(sql, ?, ?) WHERE type = 'table' AND name = 'message'",
+        (f"CHECK (state IN ({words}))", f"CHECK ({each})"),
+    )
+    assert changed.rowcount == 1
+    connection.exec_driver_sql(f"PRAGMA schema_version = {int(version or 0) + 1}")
+    connection.exec_driver_sql("PRAGMA writable_schema = OFF")
 
 
 def upgrade() -> None:
@@ -114,3 +146,5 @@ def upgrade() -> None:
         *_message_guard(postgresql=connection.dialect.name == "postgresql"),
     ):
         connection.exec_driver_sql(statement)
+    if connection.dialect.name != "postgresql":
+        _cheaper_check(connection)
