@@ -23,6 +23,7 @@ from dispatcher.sandbox import Sandbox
 from dispatcher.throughput import LocalTokens
 from tests.misbehaving import Server, answer
 from tests.providers.rows import ROWS, batch_of, connect, ordinary
+from tests.providers.vendor import Vendor
 
 EXAMPLES = int(os.environ.get("DISPATCHER_TEST_EXAMPLES", "0"))
 Ask = Callable[[Any], Any]
@@ -365,6 +366,19 @@ def test_each_word_of_an_answer_in_turn_is_a_hostile_one(name: str, word: str, r
                 found = asked(question, provider)
                 if not isinstance(found, ProviderError):
                     check(question, found)
+
+
+def test_an_id_that_two_messages_have_is_nobodys() -> None:
+    batch = batch_for("winsms")
+    ids = [7, 8, 8]
+    rows = [
+        {"accepted": True, "apiMessageId": theirs, "clientMessageId": str(at), "mobileNumber": str(batch.numbers[at])}
+        for at, theirs in enumerate(ids)
+    ]
+    answers = Vendor({"recipients": rows}).ask(lambda provider: provider.submit(batch))
+    assert answers.provider_message_ids == ["7", None, None]
+    assert not answers.missing
+    assert not answers.refused
 
 
 DEEP = {
