@@ -23,6 +23,7 @@ from dispatcher.sandbox import Sandbox
 from dispatcher.throughput import LocalTokens
 from tests.misbehaving import Server, answer
 from tests.providers.rows import ROWS, batch_of, connect, ordinary
+from tests.providers.vendor import Vendor
 
 EXAMPLES = int(os.environ.get("DISPATCHER_TEST_EXAMPLES", "0"))
 Ask = Callable[[Any], Any]
@@ -173,6 +174,8 @@ def assert_keepable(value: Any) -> None:
                 if part.name == "number":
                     assert 0 < inner < 10**16
                 assert_keepable(inner)
+        case dict():
+            assert_keepable(list(value.values()))
         case list() | tuple() | frozenset():
             for inner in value:
                 assert_keepable(inner)
@@ -185,6 +188,7 @@ RAW = [
     "1e400",
     "-1e400",
     "1e999999999",
+    "-1e300",
     "1e-999999999",
     "9" * 40,
     "9" * 5000,
@@ -340,6 +344,41 @@ def test_whatever_is_answered_is_understood_or_an_error_of_ours(name: str, recor
 
     with server:
         hold()
+
+
+@pytest.mark.parametrize("word", ["a\x00b", "\x00", "=1+1\x1b[2J", "@@1e999999999@@", "@@-1e300@@", "x" * 5000])
+@pytest.mark.parametrize("name", sorted(ROWS))
+def test_each_word_of_an_answer_in_turn_is_a_hostile_one(name: str, word: str, recorded: Any) -> None:
+    bodies, ids, reference = recorded[name]
+    with Server(answer()) as server:
+        model = providers.settings_models()[name]
+        made = {"base_url": server.url, "timeout": 10.0, **ROWS[name].settings}
+        provider: Any = providers.connect(name, model(**made), KeptTokens())
+        for question in questions(name, provider, ids, reference)[:6]:
+            body = next(iter(bodies.get(question.name) or []), b"{}")
+            for path in places(json.loads(body)):
+                value = around = json.loads(body)
+                for key in path[:-1]:
+                    around = around[key]
+                if path and not isinstance(around[path[-1]], dict | list):
+                    around[path[-1]] = word
+                server.script = [answer(200, encoded(value))]
+                found = asked(question, provider)
+                if not isinstance(found, ProviderError):
+                    check(question, found)
+
+
+def test_an_id_that_two_messages_have_is_nobodys() -> None:
+    batch = batch_for("winsms")
+    ids = [7, 8, 8]
+    rows = [
+        {"accepted": True, "apiMessageId": theirs, "clientMessageId": str(at), "mobileNumber": str(batch.numbers[at])}
+        for at, theirs in enumerate(ids)
+    ]
+    answers = Vendor({"recipients": rows}).ask(lambda provider: provider.submit(batch))
+    assert answers.provider_message_ids == ["7", None, None]
+    assert not answers.missing
+    assert not answers.refused
 
 
 DEEP = {
