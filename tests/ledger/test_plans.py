@@ -63,7 +63,7 @@ def test_whatever_stands_in_a_plan_is_in_the_ledger_as_it_stood(ledger: Ledger) 
 
     campaign = ledger.campaigns.get("c1")
     assert ledger.campaigns.counts(campaign).messages["queued"] == 4
-    assert ledger.reports.check(campaign) == []
+    assert ledger.reports.discrepancies(campaign) == []
     lines = [line for line in ledger.reports.lines(campaign) if line.state == "invalid"]
     assert [(line.row, line.number, line.reason) for line in lines] == [
         (row.row, row.number, row.reason) for row in excluded
