@@ -248,14 +248,16 @@ def _discard(tx: Transaction, campaign_id: int) -> None:
     draft = tx.first("SELECT id FROM campaign WHERE id = :id AND state = 'draft'" + lock, id=campaign_id)
     if draft is None:
         return
-    span = tx.rows("SELECT id FROM batch WHERE campaign_id = :id ORDER BY id", id=campaign_id)
-    for row in span:
-        first = int(row.id) * MESSAGES_PER_BATCH
-        tx.run(
-            "DELETE FROM message WHERE id >= :first AND id < :end",
-            first=first,
-            end=first + MESSAGES_PER_BATCH,
-        )
+    ids = [int(row.id) for row in tx.rows("SELECT id FROM batch WHERE campaign_id = :id ORDER BY id", id=campaign_id)]
+    # Ids of one planner are runs, broken only where others planned meanwhile.
+    breaks = [at for at in range(1, len(ids)) if ids[at] != ids[at - 1] + 1]
+    for start, end in zip([0, *breaks], [*breaks, len(ids)], strict=True):
+        if start < end:
+            tx.run(
+                "DELETE FROM message WHERE id >= :first AND id < :end",
+                first=ids[start] * MESSAGES_PER_BATCH,
+                end=(ids[end - 1] + 1) * MESSAGES_PER_BATCH,
+            )
     tx.run("DELETE FROM campaign WHERE id = :id AND state = 'draft'", id=campaign_id)
 
 
