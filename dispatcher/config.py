@@ -72,6 +72,7 @@ class Settings(BaseSettings):
     country: Annotated[str | None, BeforeValidator(_empty_is_none)] = None
     workers: int = Field(default=1, ge=1, le=64)
     threads: int = Field(default=16, ge=1, le=256)
+    slices: Annotated[Annotated[int, Field(ge=1, le=4096)] | None, BeforeValidator(_empty_is_none)] = None
     drain_seconds: float = Field(default=30.0, ge=0)
     lease_margin: float = Field(default=30.0, ge=1, description="Seconds by which a lease outlives its request.")
     keep_days: Annotated[Annotated[float, Field(gt=0)] | None, BeforeValidator(_empty_is_none)] = Field(

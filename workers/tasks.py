@@ -16,8 +16,6 @@ from workers.app import app, runtime
 
 log = logging.getLogger(__name__)
 
-SLICES = 8
-"""Slices of work under way for one provider at once, over all workers."""
 SLICE_SECONDS = 1.5
 _POLL_SECONDS = 20.0
 _RENEW_AHEAD = timedelta(hours=1)
@@ -29,7 +27,7 @@ def submit(provider: str) -> None:
     pump.busy.add(threading.get_ident())
     try:
         steps = submission.work(
-            runtime.account(provider), slices=SLICES, seconds=SLICE_SECONDS, stopping=pump.stopping.is_set
+            runtime.account(provider), slices=pump.slices(), seconds=SLICE_SECONDS, stopping=pump.stopping.is_set
         )
     except (LedgerError, ThroughputUnavailable) as error:
         # Nothing is lost: the pump rings again, and what was under way is settled when its lease ends.
@@ -39,6 +37,8 @@ def submit(provider: str) -> None:
         pump.busy.discard(threading.get_ident())
     if any(step.messages for step in steps):
         pump.worked()
+    if steps and steps[-1].go_on and not pump.stopping.is_set():
+        pump.ring(app, provider)  # there is more: the pump need not find that out first
 
 
 @app.task(name="beat")
