@@ -114,7 +114,12 @@ def open_recipients(source: Path | BinaryIO, reading: Reading | None = None) -> 
 
                 path = stack.enter_context(given.on_disk())
                 reader = Parquet(given, path, chunk_rows=CHUNK_ROWS)
-        yield Recipients(reader)
+        try:
+            yield Recipients(reader)
+        except InputError as error:
+            if not reader.guess:
+                raise
+            raise InputError(f"{error} ({reader.guess})") from None
 
 
 def _open(path: Path) -> BinaryIO:
