@@ -32,6 +32,7 @@ class SentBefore:
         self.name = f"campaign {campaign.public_id}"
         self.header = (_PHONE, *self._fields)
         self.notes: Sequence[str] = ()
+        self.guess = ""
 
     def chunks(self) -> Iterator[Chunk]:
         """Yield the rows, batch by batch."""

@@ -120,7 +120,12 @@ def open_recipients(
 
                 path = stack.enter_context(given.on_disk())
                 reader = Parquet(given, path, chunk_rows=CHUNK_ROWS)
-        yield Recipients(reader, after=after)
+        try:
+            yield Recipients(reader, after=after)
+        except InputError as error:
+            if not reader.guess:
+                raise
+            raise InputError(f"{error} ({reader.guess})") from None
 
 
 def _following(chunks: Iterator[Chunk], after: int) -> Iterator[Chunk]:

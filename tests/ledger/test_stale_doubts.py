@@ -4,6 +4,7 @@ from datetime import timedelta
 
 from dispatcher.ledger import Ledger
 from dispatcher.message import MessageState
+from dispatcher.provider import Receipt
 from tests.ledger.conftest import LEASE, NOW, WINDOW, Enqueue, claim
 from tests.ledger.test_doubts import adopt, answers, lost, states
 

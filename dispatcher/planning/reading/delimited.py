@@ -38,7 +38,12 @@ class Delimited:
     @property
     def notes(self) -> Sequence[str]:
         """See Reader."""
-        return self._text.notes
+        return [self.guess] if self.guess else []
+
+    @property
+    def guess(self) -> str:
+        """See Reader."""
+        return self._text.guess
 
     def digest(self) -> str:
         """See Reader."""

@@ -38,12 +38,17 @@ class JsonLines:
     @property
     def notes(self) -> Sequence[str]:
         """See Reader."""
-        notes = list(self._text.notes)
+        notes = [self.guess] if self.guess else []
         if self._left_out:
             named = [f"{key} (line {line})" for key, line in list(self._left_out.items())[:_KEYS_NAMED]]
             more = ", …" if len(self._left_out) > _KEYS_NAMED else ""
             notes.append(f"keys that the first line does not have were left out: {', '.join(named)}{more}")
         return notes
+
+    @property
+    def guess(self) -> str:
+        """See Reader."""
+        return self._text.guess
 
     def digest(self) -> str:
         """See Reader."""

@@ -21,6 +21,7 @@ class Parquet:
         self.name = source.name
         self._source = source
         self._chunk_rows = chunk_rows
+        self.guess = ""
         self.notes: list[str] = []
         try:
             # The name is this file's, whatever it looks like: no pattern, and no folders that tell values.

@@ -33,6 +33,10 @@ class Reader(Protocol):
     def notes(self) -> Sequence[str]:
         """What was guessed or passed over, a sentence each; complete once all chunks have been read."""
 
+    @property
+    def guess(self) -> str:
+        """What was guessed so far and may be at the root of whatever is found wrong; empty where nothing was."""
+
     def chunks(self) -> Iterator[Chunk]:
         """Yield the rows; none of the chunks is empty."""
 

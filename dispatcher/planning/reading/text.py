@@ -25,7 +25,7 @@ class Lines:
 
     def __init__(self, source: Source, *, encoding: str | None = None) -> None:
         self.name = source.name
-        self.notes: list[str] = []
+        self._guess = ""
         self._source = source
         beginning = source.beginning()
         self._may_be_windows = False
@@ -35,11 +35,16 @@ class Lines:
             self._codec = mark
         elif (guess := looks_like_utf16(beginning)) is not None:
             self._codec = guess
-            self.notes.append(f"read as {_NAMES[guess]}, which it does not say; if that is wrong, say --encoding")
+            self._guess = f"read as {_NAMES[guess]}, which it does not say; if that is wrong, say --encoding"
         else:
             self._codec = "utf-8"
             self._may_be_windows = True
         self._windows: Windows1252 | None = None
+
+    @property
+    def guess(self) -> str:
+        """What the encoding was guessed to be so far; empty where it was not."""
+        return self._guess if self._windows is None else self._windows.note()
 
     def __iter__(self) -> Iterator[str]:
         decode = codecs.getincrementaldecoder(self._codec)("strict").decode
@@ -79,8 +84,6 @@ class Lines:
             if len(rest) > LONGEST_LINE:
                 raise InputError(f"{self.name}, line {seen + 1}: longer than {LONGEST_LINE:,} characters")
             if not block:
-                if self._windows is not None:
-                    self.notes.append(self._windows.note())
                 return
             block = self._source.read()
 

@@ -23,6 +23,7 @@ class Workbook:
     def __init__(self, source: Source, path: Path, *, sheet: str | None, chunk_rows: int) -> None:
         self._source = source
         self._chunk_rows = chunk_rows
+        self.guess = ""
         self.notes: list[str] = []
         check_package(path, source.name)
         with _reading(source.name):
@@ -43,7 +44,10 @@ class Workbook:
         self._rows = self._read_rows()
         self._header_row, cells = next(self._rows, (0, []))
         if not cells:
-            raise InputError(f"{self.name} is empty: it needs a row of column names and a row for each recipient")
+            also = f" ({self.guess})" if self.guess else ""
+            raise InputError(
+                f"{self.name} is empty: it needs a row of column names and a row for each recipient{also}"
+            )
         self._names = check_header(cells, f"{self.name}, row {self._header_row}", unnamed=True)
         self._named = [at for at, name in enumerate(self._names) if name]
         self.header = tuple(self._names[at] for at in self._named)
@@ -133,7 +137,8 @@ class Workbook:
             raise InputError(f"{self._source.name} has no sheet that is not hidden: say which with --sheet ({names})")
         at, name, _ = seen[0]
         if others := [other for _, other, _ in seen[1:]]:
-            self.notes.append(f"read sheet {name}, the first; there is also {', '.join(others)}: --sheet chooses")
+            self.guess = f"read sheet {name}, the first; there is also {', '.join(others)}: --sheet chooses"
+            self.notes.append(self.guess)
         if hidden := [other for _, other, visible in sheets if not visible]:
             self.notes.append(f"passed over what is hidden in the workbook: sheet {', '.join(hidden)}")
         return at, name
