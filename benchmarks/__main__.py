@@ -83,6 +83,7 @@ def main() -> int:
                 failed = True
             print(f"{name}: {time.monotonic() - began:.0f} s, load {taken['load']} → {machine.load()}\n", flush=True)
             if folder is not None and figures:
+                facts |= stage.facts()
                 keep(figures, taken, facts, folder=folder)
                 draw(folder)
     finally:

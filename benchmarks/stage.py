@@ -128,10 +128,11 @@ class PostgreSQL:
         self._run(f"DROP DATABASE {url.partition('?')[0].rsplit('/', 1)[-1]} WITH (FORCE)")
 
     def version(self) -> str:
-        """Return which it is."""
+        """Return which it is, and how safe it is set."""
+        names = ("server_version", "fsync", "synchronous_commit", "shared_buffers")
         with psycopg.connect(self.uri) as connection:
-            found = connection.execute("SHOW server_version").fetchone()
-        return f"PostgreSQL {found[0] if found else '?'}"
+            told = [(name, connection.execute(f"SHOW {name}".encode()).fetchone()) for name in names]
+        return ", ".join(f"{name.removeprefix('server_')} {found[0]}" for name, found in told if found)
 
     def stop(self) -> None:
         """Stop the server."""
@@ -385,6 +386,10 @@ class Stage:
         finally:
             home.close()
             shutil.rmtree(folder, ignore_errors=True)
+
+    def facts(self) -> dict[str, str]:
+        """Return what is known of the servers that were started."""
+        return {} if self._postgresql is None else {"postgresql": self._postgresql.version()}
 
     def close(self) -> None:
         """Stop what is left, and remove the folder."""
