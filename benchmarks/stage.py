@@ -24,7 +24,9 @@ import redis
 
 from benchmarks.counting_server import Told
 from benchmarks.processes import cpu_seconds, family
+from dispatcher import cancellation
 from dispatcher.ledger import Ledger, open_ledger
+from dispatcher.runtime import now
 from dispatcher.stack import find_redis_server
 from dispatcher.throughput import Limits, Throughput
 
@@ -255,6 +257,11 @@ class Home:
             raise StageError(f"dispatcher {args[0]}: exit code {done.returncode}: {done.stderr.decode()[-2000:]}")
         return time.perf_counter() - began
 
+    def pause(self, name: str) -> None:
+        """Pause a campaign."""
+        campaign = self.ledger.campaigns.get(name)
+        cancellation.pause(self.ledger, campaign, who="bench", now=now(), reason="bench")
+
     def database_cpu(self) -> float:
         """Return the processor seconds of the database server so far; SQLite has none of its own."""
         return 0.0 if self.postgresql is None else cpu_seconds(family(self.postgresql.pid))
@@ -381,7 +388,8 @@ class Stage:
         )
         try:
             if like is None:
-                home.run("list")  # makes the ledger, which is no part of what is measured
+                _ = home.ledger  # is made here: that is no part of what is measured
+                home.rest()
             yield home
         finally:
             home.close()
