@@ -24,7 +24,9 @@ import redis
 
 from benchmarks.counting_server import Told
 from benchmarks.processes import cpu_seconds, family
+from dispatcher import cancellation
 from dispatcher.ledger import Ledger, open_ledger
+from dispatcher.runtime import now
 from dispatcher.stack import find_redis_server
 from dispatcher.throughput import Limits, Throughput
 
@@ -128,10 +130,11 @@ class PostgreSQL:
         self._run(f"DROP DATABASE {url.partition('?')[0].rsplit('/', 1)[-1]} WITH (FORCE)")
 
     def version(self) -> str:
-        """Return which it is."""
+        """Return which it is, and how safe it is set."""
+        names = ("server_version", "fsync", "synchronous_commit", "shared_buffers")
         with psycopg.connect(self.uri) as connection:
-            found = connection.execute("SHOW server_version").fetchone()
-        return f"PostgreSQL {found[0] if found else '?'}"
+            told = [(name, connection.execute(f"SHOW {name}".encode()).fetchone()) for name in names]
+        return ", ".join(f"{name.removeprefix('server_')} {found[0]}" for name, found in told if found)
 
     def stop(self) -> None:
         """Stop the server."""
@@ -253,6 +256,11 @@ class Home:
         if done.returncode:
             raise StageError(f"dispatcher {args[0]}: exit code {done.returncode}: {done.stderr.decode()[-2000:]}")
         return time.perf_counter() - began
+
+    def pause(self, name: str) -> None:
+        """Pause a campaign."""
+        campaign = self.ledger.campaigns.get(name)
+        cancellation.pause(self.ledger, campaign, who="bench", now=now(), reason="bench")
 
     def database_cpu(self) -> float:
         """Return the processor seconds of the database server so far; SQLite has none of its own."""
@@ -380,11 +388,16 @@ class Stage:
         )
         try:
             if like is None:
-                home.run("list")  # makes the ledger, which is no part of what is measured
+                _ = home.ledger  # is made here: that is no part of what is measured
+                home.rest()
             yield home
         finally:
             home.close()
             shutil.rmtree(folder, ignore_errors=True)
+
+    def facts(self) -> dict[str, str]:
+        """Return what is known of the servers that were started."""
+        return {} if self._postgresql is None else {"postgresql": self._postgresql.version()}
 
     def close(self) -> None:
         """Stop what is left, and remove the folder."""
