@@ -23,7 +23,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=0, help="instead: kill so many workers at work, each provider")
     parser.add_argument("--seed", type=int, default=int(time.time()), help="the same seed draws the same faults")
     parser.add_argument("--size", type=int, help="recipients in each campaign (default: 60; 200 with --kills)")
-    parser.add_argument("--workers", type=int, default=2, help="worker processes (default: 2)")
+    parser.add_argument("--workers", type=int, help="worker processes of the stack (default: 2; 1 with --kills)")
     parser.add_argument("--provider", action="append", choices=providers.names(), help="this one; repeatable")
     parser.add_argument("--engine", choices=("sqlite", "postgresql"), default="sqlite", help="of the ledger")
     parser.add_argument("--embedded", action="store_true", help="the embedded Redis, without a wire that can go dead")
@@ -61,7 +61,7 @@ def plan_of(asked: argparse.Namespace, chosen: tuple[str, ...]) -> Plan:
             kills=asked.kills,
             providers=chosen,
             per_campaign=asked.size or 200,
-            workers=asked.workers,
+            workers=asked.workers or 1,
             engine=asked.engine,
             tcp=not asked.embedded,
             timeout=1.5,
@@ -73,7 +73,7 @@ def plan_of(asked: argparse.Namespace, chosen: tuple[str, ...]) -> Plan:
         seconds=asked.minutes * 60,
         providers=chosen,
         per_campaign=asked.size or 60,
-        workers=asked.workers,
+        workers=asked.workers or 2,
         engine=asked.engine,
         tcp=not asked.embedded,
         extras=True,

@@ -4,7 +4,7 @@ import os
 import signal
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from random import Random
 
@@ -140,12 +140,12 @@ def thaw(w: World, *pids: int) -> None:
             os.kill(pid, signal.SIGCONT)
 
 
-def trouble(w: World, chance: Random) -> bool:
+def trouble(w: World, chance: Random, kinds: Sequence[str] = NETWORK_FAULTS) -> bool:
     """Let a share of the provider calls go wrong, in one way or two after another."""
-    kinds = chance.sample(NETWORK_FAULTS, chance.choice((1, 1, 2)))
-    share = chance.uniform(0.1, 0.3) / len(kinds)
-    w.break_calls([{"kind": kind, "share": share, "seconds": w.plan.timeout + 1} for kind in kinds])
-    for kind in kinds:
+    chosen = chance.sample(kinds, chance.choice((1, 1, 2)))
+    share = chance.uniform(0.1, 0.3) / len(chosen)
+    w.break_calls([{"kind": kind, "share": share, "seconds": w.plan.timeout + 1} for kind in chosen])
+    for kind in chosen:
         w.injected[f"calls: {kind}"] += 1
     return True
 

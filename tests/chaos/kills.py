@@ -15,16 +15,17 @@ from dataclasses import dataclass, field
 
 from dispatcher import failpoints
 from tests.chaos.campaigns import enqueue
-from tests.chaos.faults import give_back, let_happen, trouble
+from tests.chaos.faults import NETWORK_FAULTS, give_back, let_happen, trouble
 from tests.chaos.world import CLOCK_OFF, World
 
-_LONGEST_LIFE = 8.0  # seconds, of a worker that waits for its fail-point or for work
+_LONGEST_LIFE = 4.0  # seconds, of a worker that waits for its fail-point or for work
 _LAST_INSTANT = 0.6  # seconds after the beginning of its work
 _FAILPOINT_SHARE = 0.4
 _CLOCK_OFF_SHARE = 0.15
 _LEAST_DUE = 12  # batches
 _STEP = 0.02
 _STALLED_SECONDS = 180.0
+_KINDS = tuple(kind for kind in NETWORK_FAULTS if kind != "429")  # a pause of up to a minute would stop the dying
 _WITHOUT = ("calls", "worker frozen past its lease")
 """They come in phases of their own."""
 
@@ -60,7 +61,7 @@ def kill_workers(w: World, *, tell: Callable[[str], None] = lambda _: None) -> D
     next_fault, next_calls, fault_number = began + 1.0, began, 0
     births = 0
     while any(deaths.by_provider[name] < plan.kills for name in plan.providers):
-        while len(living) < plan.workers + 1:
+        while len(living) < plan.nursery:
             births += 1
             living |= dict([_give_birth(w, births)])
         w.tend()
@@ -79,7 +80,7 @@ def kill_workers(w: World, *, tell: Callable[[str], None] = lambda _: None) -> D
         if time.monotonic() > next_fault:
             fault_number += 1
             let_happen(w, fault_number, without=_WITHOUT)
-            next_fault = time.monotonic() + pace.uniform(2, 6)
+            next_fault = time.monotonic() + pace.uniform(4, 12)
         if time.monotonic() > told_at + 30:
             told_at = time.monotonic()
             tell(f"{told_at - began:5.0f} s: {dict(deaths.by_provider)}, {len(w.campaigns)} campaigns")
@@ -165,4 +166,4 @@ def _phase_of_calls(w: World, number: int) -> None:
     if chance.random() < 0.4:
         w.break_calls([])
         return
-    trouble(w, chance)
+    trouble(w, chance, kinds=_KINDS)

@@ -5,6 +5,7 @@ has no thread and no connection, and each child runs the ordinary main function 
 """
 
 import contextlib
+import importlib
 import json
 import os
 import selectors
@@ -23,6 +24,10 @@ from dispatcher.stack import die_with_parent
 
 _ROOT = Path(__file__).parents[2]
 _MESSAGES_OF_WINSMS = 10
+_MODULES = (
+    *("celery.apps.worker", "celery.bin.worker", "celery.concurrency.thread", "celery.worker.consumer"),
+    *("celery.worker.strategy", "kombu.transport.redis", "dispatcher.cli", "workers.tasks"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +61,7 @@ class Nursery:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                preexec_fn=die_with_parent,
+                preexec_fn=die_with_parent,  # noqa: PLW1509 - no import lock is needed in it
             )
         theirs.close()
 
@@ -78,9 +83,7 @@ class Nursery:
             if time.monotonic() > until:
                 os.kill(pid, signal.SIGKILL)
             self.listen(0.1)
-        return Ended(
-            code=self.ended.pop(pid), stdout=Path(out).read_text(), stderr=Path(out + ".errors").read_text()
-        )
+        return Ended(code=self.ended.pop(pid), stdout=Path(out).read_text(), stderr=Path(out + ".errors").read_text())
 
     def start_command(self, *args: str) -> tuple[int, str]:
         """Start a command; return its pid, and where it prints."""
@@ -206,16 +209,9 @@ def _work(threads: str, *, failpoint: str, clock_offset: float) -> None:
 
 
 def _warm() -> None:
-    import celery.apps.worker  # noqa: PLC0415 - only the warm process needs them
-    import celery.bin.worker  # noqa: PLC0415
-    import celery.concurrency.thread  # noqa: PLC0415
-    import celery.worker.consumer  # noqa: PLC0415
-    import celery.worker.strategy  # noqa: PLC0415
-    import kombu.transport.redis  # noqa: PLC0415
-
-    import dispatcher.cli  # noqa: PLC0415
-    import workers.tasks  # noqa: F401, PLC0415
-    from dispatcher.providers.winsms import wire  # noqa: PLC0415
+    for module in _MODULES:
+        importlib.import_module(module)
+    from dispatcher.providers.winsms import wire  # noqa: PLC0415 - only the warm process needs it
 
     # WinSMS takes a thousand in a request, and no setting says fewer: so that a campaign is many requests, and a death
     # meets one of them.

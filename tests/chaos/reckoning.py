@@ -207,4 +207,3 @@ def peak(instants: Sequence[float]) -> int:
             first += 1
         most = max(most, last - first + 1)
     return most
-

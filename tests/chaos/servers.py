@@ -63,7 +63,12 @@ class Redis:
         argv = [find_redis_server(), "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self._folder)]
         argv += ["--appendonly", "yes", "--appendfsync", "everysec", "--save", "", "--loglevel", "warning"]
         with (self._folder / "redis.log").open("ab") as log:
-            self._process = subprocess.Popen(argv, stdout=log, stderr=log, preexec_fn=die_with_parent)
+            self._process = subprocess.Popen(
+                argv,
+                stdout=log,
+                stderr=log,
+                preexec_fn=die_with_parent,  # noqa: PLW1509 - no import lock is needed in it
+            )
         wait_for(lambda: listening(self.port), "redis listens", 15)
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
@@ -110,14 +115,15 @@ class PostgreSQL:
     def start(self) -> None:
         """Start again; it recovers first."""
         with self._server._lock:
-            for attempt in range(5):
+            for left in reversed(range(5)):  # what is left of the one that was killed may still be in the way
                 try:
                     self._server.ensure_postgres_running()
-                    return
                 except subprocess.SubprocessError:
-                    if attempt == 4:
+                    if not left:
                         raise
                     time.sleep(1)
+                else:
+                    return
 
     def remove(self) -> None:
         """Stop for good, and leave nothing."""

@@ -46,6 +46,7 @@ class Plan:
     providers: tuple[str, ...]
     seconds: float = 0.0
     kills: int = 0  # so many deaths at work for each provider, instead of so many seconds
+    nursery: int = 4  # workers of the nursery that live at a time, in a run by kills
     per_campaign: int = 60
     limit: float = 20  # requests a second, each provider
     workers: int = 2
@@ -216,9 +217,7 @@ class World:
         with (self.folder / "sandbox.log").open("ab") as log:
             self.sandbox = subprocess.Popen(argv, env=self.environment, stdout=log, stderr=log)
         wait_for(lambda: listening(self.sandbox_port), "the sandbox listens", 30)
-        self._control(
-            "settings", {"delivery_seconds": 0.2, "failing_share": 0, "latency_seconds": self.plan.latency}
-        )
+        self._control("settings", {"delivery_seconds": 0.2, "failing_share": 0, "latency_seconds": self.plan.latency})
 
     def stop_sandbox(self) -> None:
         """Stop the sandbox; its record stays."""
