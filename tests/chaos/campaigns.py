@@ -1,5 +1,6 @@
 """Enqueues the campaigns of a run, also where the command is killed in the middle; pauses, resumes, cancels them."""
 
+import itertools
 import os
 import re
 import signal
@@ -11,7 +12,6 @@ from dispatcher.errors import LedgerError
 from tests.chaos.servers import wait_for
 from tests.chaos.world import Sent, World
 
-_AREAS = [201, 202, 203, 205, 206, 207, 208, 209, 210, 212, 213, 214, 215, 216, 217, 218, 219, 224, 225, 228]
 _KILLED_SHARE = 0.1
 _OPEN = 6
 """Of so many campaigns, the latest, one is chosen to be stopped."""
@@ -27,9 +27,7 @@ def enqueue(w: World, provider: str | None = None) -> Sent:
     chance = plan.chance("campaign", index)
     provider = provider or plan.providers[index % len(plan.providers)]
     text = f"Run {plan.seed}, campaign {index}: hello"
-    # Numbers that the numbering plan keeps for fiction: +1 NPA 555 01XX.
-    pool = [10_000_000_000 + area * 10_000_000 + 5_550_100 + at for area in _AREAS for at in range(90)]
-    numbers = chance.sample(pool, plan.per_campaign)
+    numbers = list(itertools.islice(w.numbers, plan.size(provider)))
     path = w.folder / f"c{index}.csv"
     path.write_text("phone,n\n" + "".join(f"+{number},{at}\n" for at, number in enumerate(numbers)))
     body = text + " {n}" if index % 3 == 0 else text

@@ -22,6 +22,7 @@ _LONGEST_LIFE = 4.0  # seconds, of a worker that waits for its fail-point or for
 _LAST_INSTANT = 0.6  # seconds after the beginning of its work
 _FAILPOINT_SHARE = 0.4
 _CLOCK_OFF_SHARE = 0.15
+_ANY_WORK_SHARE = 0.2
 _LEAST_DUE = 12  # batches
 _STEP = 0.02
 _STALLED_SECONDS = 180.0
@@ -107,7 +108,10 @@ def _give_birth(w: World, number: int) -> tuple[int, Born]:
     off = chance.choice((CLOCK_OFF, -CLOCK_OFF)) if chance.random() < _CLOCK_OFF_SHARE else 0.0
     threads = max(len(w.plan.providers), chance.choice((1, 1, 2)))
     w.injected["workers with a clock that is off"] += bool(off)
-    return w.nursery.worker(threads=threads, failpoint=born.failpoint, clock_offset=off), born
+    # Most leave receipts and look-ups to the stack: a death there is one of nobody at work.
+    queues = "" if chance.random() < _ANY_WORK_SHARE else ",".join(f"submit.{name}" for name in w.plan.providers)
+    pid = w.nursery.worker(threads=threads, queues=queues, failpoint=born.failpoint, clock_offset=off)
+    return pid, born
 
 
 def _watch(w: World, living: dict[int, Born]) -> None:

@@ -23,7 +23,7 @@ from typing import Any
 from dispatcher.stack import die_with_parent
 
 _ROOT = Path(__file__).parents[2]
-_MESSAGES_OF_WINSMS = 10
+_MESSAGES_OF_WINSMS = 5
 _MODULES = (
     *("celery.apps.worker", "celery.bin.worker", "celery.concurrency.thread", "celery.worker.consumer"),
     *("celery.worker.strategy", "kombu.transport.redis", "dispatcher.cli", "workers.tasks"),
@@ -65,11 +65,11 @@ class Nursery:
             )
         theirs.close()
 
-    def worker(self, *, threads: int, failpoint: str = "", clock_offset: float = 0.0) -> int:
-        """Start a worker, and return its pid."""
+    def worker(self, *, threads: int, queues: str = "", failpoint: str = "", clock_offset: float = 0.0) -> int:
+        """Start a worker of some queues, or of all, and return its pid."""
         return self._start(
             kind="worker",
-            args=[str(threads)],
+            args=["--concurrency", str(threads), *(["--queues", queues] if queues else [])],
             failpoint=failpoint,
             clock_offset=clock_offset,
             out=str(self._folder / "workers.log"),
@@ -184,7 +184,7 @@ def _live(order: dict[str, Any]) -> None:
             sys.argv = ["dispatcher", *order["args"]]
             main()
         else:
-            _work(*order["args"], failpoint=order["failpoint"], clock_offset=order["clock_offset"])
+            _work(order["args"], failpoint=order["failpoint"], clock_offset=order["clock_offset"])
     except SystemExit as asked:
         code = asked.code if isinstance(asked.code, int) else 0
     except BaseException:  # noqa: BLE001 - a child must never go on as its parent
@@ -195,7 +195,7 @@ def _live(order: dict[str, Any]) -> None:
         os._exit(code)
 
 
-def _work(threads: str, *, failpoint: str, clock_offset: float) -> None:
+def _work(args: list[str], *, failpoint: str, clock_offset: float) -> None:
     from dispatcher import failpoints, runtime  # noqa: PLC0415 - warm already
     from workers import app  # noqa: PLC0415
 
@@ -204,8 +204,8 @@ def _work(threads: str, *, failpoint: str, clock_offset: float) -> None:
     app.runtime.clock = runtime.clock_off_by(clock_offset)
     failpoints.arm(failpoint)
     name = f"nursery{os.getpid()}@%h"
-    argv = ["--quiet", "worker", "--hostname", name, "--concurrency", threads, "--without-gossip", "--without-mingle"]
-    app.app.worker_main(argv)
+    argv = ["--quiet", "worker", "--hostname", name, "--without-gossip", "--without-mingle"]
+    app.app.worker_main([*argv, *args])
 
 
 def _warm() -> None:

@@ -64,7 +64,7 @@ def _make_haste(w: World) -> None:
     w.down()
     w.calm_from = time.time()
     for name in w.plan.providers:
-        w.environment[f"DISPATCHER_{name.upper()}__REQUESTS_PER_SECOND"] = str(w.plan.limit * HASTE)
+        w.environment[f"DISPATCHER_{name.upper()}__REQUESTS_PER_SECOND"] = str(w.plan.limit_of(name) * HASTE)
     w.up()
 
 
@@ -132,8 +132,8 @@ def _reckon(w: World, record: Record, ledger: Ledger) -> Reckoning:
         found.requests += len(sends)
         before = [one.arrived_at for one in sends if w.calm_from is None or one.arrived_at < w.calm_from]
         found.peaks[name] = most = peak(before)
-        if most > w.plan.limit + JITTER:
-            found.wrong.append(f"{name}: {most} requests in a second at a limit of {w.plan.limit:g}")
+        if most > w.plan.limit_of(name) + JITTER:
+            found.wrong.append(f"{name}: {most} requests in a second at a limit of {w.plan.limit_of(name):g}")
     known = {sent.campaign for sent in w.campaigns}
     asked = {row.public_id for row in w.ask("SELECT public_id FROM campaign")}
     found.wrong += [f"unasked campaign {name}" for name in sorted(asked - known)]

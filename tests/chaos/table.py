@@ -19,7 +19,7 @@ def as_data(plan: Plan, found: Reckoning, deaths: Deaths | None) -> dict[str, An
         "seed": plan.seed,
         "engine": plan.engine,
         "providers": list(plan.providers),
-        "limit": plan.limit,
+        "limits": {name: plan.limit_of(name) for name in plan.providers},
         "kills": {
             "in_all": kills + (0 if deaths is None else deaths.in_all),
             "at_work": {} if deaths is None else dict(sorted(deaths.by_provider.items())),
@@ -60,7 +60,9 @@ def _lines(data: Mapping[str, Any]) -> Iterator[str]:
     yield from _section("what was sent", {name: data[name] for name in names})
     unknown = {f"unknown at {name}": many for name, many in data["unknown"].items()}
     yield from _section("what became of it", {**data["states"], **unknown})
-    peaks = {f"most in a second at {name} (limit {data['limit']:g})": n for name, n in data["peaks"].items()}
+    peaks = {
+        f"most in a second at {name} (limit {data['limits'][name]:g})": many for name, many in data["peaks"].items()
+    }
     promises = {
         "texted twice": data["duplicates"],
         "lost": data["lost"],

@@ -1,5 +1,6 @@
 """The world of one run: a stack in a home of its own, a sandbox that records, and all that the stack stands on."""
 
+import itertools
 import os
 import re
 import signal
@@ -15,6 +16,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import phonenumbers
 import requests
 
 from dispatcher.errors import LedgerError
@@ -33,7 +35,13 @@ GRACE = 6
 CLOCK_OFF = 2.0
 """Seconds by which the clocks of some workers are off."""
 
-_MESSAGES_PER_REQUEST = 10
+_BSG, _SAKARI = "DISPATCHER_BSG__MESSAGES_PER_REQUEST", "DISPATCHER_SAKARI__MESSAGES_PER_REQUEST"
+_CUT_SMALL = {_BSG: "5", _SAKARI: "3"}
+"""For commands, so that a campaign is many requests and a death meets one of them."""
+_CUT_LARGE = {_BSG: "1000", _SAKARI: "1000"}
+"""For the stack, whose questions for receipts may be about as many."""
+_SIZES = {"sakari": 60, "netsapiens": 40}
+
 _MEGABYTES = 1024
 _EXTRA = (("worker", CLOCK_OFF), ("worker", -CLOCK_OFF), ("beat", 0.0), ("beat", 0.0))
 
@@ -47,8 +55,8 @@ class Plan:
     seconds: float = 0.0
     kills: int = 0  # so many deaths at work for each provider, instead of so many seconds
     nursery: int = 4  # workers of the nursery that live at a time, in a run by kills
-    per_campaign: int = 60
-    limit: float = 20  # requests a second, each provider
+    per_campaign: int = 0  # recipients; 0 for as many as suit the provider
+    limit: float = 20  # requests a second, each provider but Sakari in a run by kills
     workers: int = 2
     engine: str = "sqlite"
     tcp: bool = False  # a redis-server behind a wire, instead of the embedded one
@@ -56,6 +64,19 @@ class Plan:
     timeout: float = 3.0
     margin: float = 2.0
     latency: float = 0.0  # seconds in which a request is carried out
+
+    def size(self, provider: str) -> int:
+        """Return how many recipients a campaign has."""
+        if self.per_campaign:
+            return self.per_campaign
+        return _SIZES.get(provider, 100) if self.kills else 60
+
+    def limit_of(self, provider: str) -> float:
+        """Return the requests a second that a provider may be sent.
+
+        Sakari's list is all that tells what became of a lost batch, and look-ups have a fifth of the limit.
+        """
+        return 3 * self.limit if self.kills and provider == "sakari" else self.limit
 
     def chance(self, *what: object) -> Random:
         """Return the dice of one thing, the same for the same seed whatever else has happened."""
@@ -85,6 +106,7 @@ class World:
     redis: Redis | None = None
     wire: Proxy | None = None
     nursery: Nursery
+    numbers: Iterator[int]  # nobody's; each comes again only when all have been
     sandbox: subprocess.Popen[bytes] | None = None
     stack: subprocess.Popen[str] | None = None
     extras: list[subprocess.Popen[bytes] | None] = field(default_factory=list)
@@ -261,14 +283,16 @@ def world(plan: Plan, *, start: bool = True) -> Iterator[World]:
         for provider, settings in client_settings(f"http://127.0.0.1:{port}").items():
             prefix = f"DISPATCHER_{provider.upper()}__"
             environment |= {prefix + key.upper(): value for key, value in settings.items()}
-            environment |= {prefix + "TIMEOUT": str(plan.timeout), prefix + "REQUESTS_PER_SECOND": str(plan.limit)}
+            environment |= {
+                prefix + "TIMEOUT": str(plan.timeout),
+                prefix + "REQUESTS_PER_SECOND": str(plan.limit_of(provider)),
+            }
         for provider in ("BSG", "SAKARI"):
             prefix = f"DISPATCHER_{provider}__"
             environment |= {
-                prefix + "MESSAGES_PER_REQUEST": str(_MESSAGES_PER_REQUEST),
                 prefix + "LOOKUP_GRACE_SECONDS": str(GRACE),
             }
-        environment |= {
+        environment |= _CUT_LARGE | {
             "DISPATCHER_HOME": str(folder / "home"),
             "DISPATCHER_POLL_EVERY": "1",
             "DISPATCHER_LEASE_MARGIN": str(plan.margin),
@@ -297,7 +321,8 @@ def world(plan: Plan, *, start: bool = True) -> Iterator[World]:
             postgresql=postgresql,
             redis=redis,
             wire=wire,
-            nursery=Nursery(environment, folder / "nursery"),
+            nursery=Nursery(environment | _CUT_SMALL, folder / "nursery"),
+            numbers=_numbers(plan),
         )
         try:
             made.start_sandbox()
@@ -308,6 +333,20 @@ def world(plan: Plan, *, start: bool = True) -> Iterator[World]:
             yield made
         finally:
             made.close()
+
+
+def _numbers(plan: Plan) -> Iterator[int]:
+    """Give numbers that the numbering plan keeps for fiction, +1 NPA 555 01XX, in an order drawn by seed."""
+    areas = [
+        area
+        for area in range(201, 990)
+        if phonenumbers.is_valid_number(_number := phonenumbers.PhoneNumber(1, area * 10_000_000 + 5_550_123))
+        and phonenumbers.region_code_for_number(_number) in ("US", "CA")
+    ]
+    # Above 90 are those with which the sandbox does something of its own.
+    pool = [10_000_000_000 + area * 10_000_000 + 5_550_100 + at for area in areas for at in range(90)]
+    plan.chance("numbers").shuffle(pool)
+    return itertools.cycle(pool)
 
 
 def present() -> int:
