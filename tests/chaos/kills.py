@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from dispatcher import failpoints
-from tests.chaos.campaigns import enqueue
+from tests.chaos.campaigns import enqueue, resume_what_was_paused
 from tests.chaos.faults import NETWORK_FAULTS, give_back, let_happen, trouble
 from tests.chaos.world import CLOCK_OFF, World
 
@@ -22,7 +22,7 @@ _LONGEST_LIFE = 4.0  # seconds, of a worker that waits for its fail-point or for
 _LAST_INSTANT = 0.6  # seconds after the beginning of its work
 _FAILPOINT_SHARE = 0.4
 _CLOCK_OFF_SHARE = 0.15
-_ANY_WORK_SHARE = 0.2
+_ANY_WORK_SHARE = 0.05
 _LEAST_DUE = 12  # batches
 _STEP = 0.02
 _STALLED_SECONDS = 180.0
@@ -83,6 +83,7 @@ def kill_workers(w: World, *, tell: Callable[[str], None] = lambda _: None) -> D
             let_happen(w, fault_number, without=_WITHOUT)
             next_fault = time.monotonic() + pace.uniform(4, 12)
         if time.monotonic() > told_at + 30:
+            resume_what_was_paused(w)
             told_at = time.monotonic()
             tell(f"{told_at - began:5.0f} s: {dict(deaths.by_provider)}, {len(w.campaigns)} campaigns")
         if time.monotonic() > moved_at + _STALLED_SECONDS:
@@ -109,7 +110,8 @@ def _give_birth(w: World, number: int) -> tuple[int, Born]:
     threads = max(len(w.plan.providers), chance.choice((1, 1, 2)))
     w.injected["workers with a clock that is off"] += bool(off)
     # Most leave receipts and look-ups to the stack: a death there is one of nobody at work.
-    queues = "" if chance.random() < _ANY_WORK_SHARE else ",".join(f"submit.{name}" for name in w.plan.providers)
+    names = chance.sample(w.plan.providers, len(w.plan.providers))  # a worker begins with the first of its queues
+    queues = "" if chance.random() < _ANY_WORK_SHARE else ",".join(f"submit.{name}" for name in names)
     pid = w.nursery.worker(threads=threads, queues=queues, failpoint=born.failpoint, clock_offset=off)
     return pid, born
 
