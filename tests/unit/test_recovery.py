@@ -121,7 +121,8 @@ def test_looking_up_ends_before_its_lease_does_however_much_was_lost(world: Worl
         assert world.step() == "unknown"
     done = recovery.reconcile(world.account)
     assert (done.open, done.left) == (3, "more is due")
-    assert recovery.reconcile(world.account).open == 2
+    recovery.reconcile(world.account)
+    assert len({tuple(lost.references) for lost in world.provider.looked[:5]}) == 5  # those left over come first
 
 
 @pytest.mark.parametrize("seen", [UNCLEAR, NEVER])
