@@ -124,7 +124,7 @@ def _reckon(w: World, record: Record, ledger: Ledger) -> Reckoning:
     accepted: defaultdict[int, Counter[int]] = defaultdict(Counter)
     for message in record.messages:
         if not record.is_recalled(message):
-            accepted[_campaign_of(message)][int(message.number)] += 1
+            accepted[campaign_of(message)][int(message.number)] += 1
     for index, sent in enumerate(w.campaigns):
         _reckon_campaign(ledger, sent, accepted[index], found)
     for name in w.plan.providers:
@@ -182,7 +182,7 @@ def _late(campaigns: Sequence[Sent], record: Record) -> list[str]:
     requests: dict[int, RequestEntry] = {request.number: request for request in record.requests}
     late = set[str]()
     for message in record.messages:
-        sent = campaigns[_campaign_of(message)]
+        sent = campaigns[campaign_of(message)]
         # A request that was cut off in the middle of its answer has no entry: it is not known when it began.
         request = requests.get(message.request)
         if sent.cancelled_at is not None and request is not None:
@@ -192,7 +192,8 @@ def _late(campaigns: Sequence[Sent], record: Record) -> list[str]:
     return sorted(late)
 
 
-def _campaign_of(message: Accepted) -> int:
+def campaign_of(message: Accepted) -> int:
+    """Return which campaign of the run a message belongs to, by its text."""
     found = CAMPAIGN_OF.search(message.text)
     assert found is not None
     return int(found[1])

@@ -114,6 +114,8 @@ class PostgreSQL:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         wait_for(lambda: not any(alive(pid) for pid in parts), "PostgreSQL has ended", 20)
+        # The wheel's own code would take a dead process that nobody has buried yet for a server that runs.
+        (self._server.pgdata / "postmaster.pid").unlink(missing_ok=True)
 
     def start(self) -> None:
         """Start again; it recovers first."""

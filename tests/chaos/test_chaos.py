@@ -1,15 +1,19 @@
 """A short run of the harness on either engine, and a death at each boundary of a submission."""
 
 import os
+import signal
 import time
+from collections import Counter
+from dataclasses import dataclass
 
 import pytest
 
 from dispatcher import failpoints
+from dispatcher.sandbox import Record
 from tests.chaos.campaigns import enqueue
 from tests.chaos.faults import wreck
 from tests.chaos.kills import kill_workers
-from tests.chaos.reckoning import reckon
+from tests.chaos.reckoning import campaign_of, reckon
 from tests.chaos.servers import PostgreSQL, wait_for
 from tests.chaos.world import Plan, world
 
@@ -28,21 +32,40 @@ EXPECTED = {
 }
 
 
-@pytest.mark.parametrize("point", failpoints.POINTS)
-def test_a_death_at_each_boundary_has_its_expected_outcome(point: str) -> None:
-    plan = Plan(seed=7, providers=("winsms",), workers=1)
+@dataclass(frozen=True, slots=True)
+class Fate:
+    """What became of the one batch of a campaign."""
+
+    states: set[str]
+    accepted: int
+
+
+@pytest.fixture(scope="module")
+def fates() -> dict[str, Fate]:
+    """One campaign a boundary, each of one batch, in whose submission its worker dies; then all comes to rest."""
+    plan = Plan(seed=7, providers=("winsms",), per_campaign=5, workers=1, tcp=True, timeout=1.5, margin=1.0)
     with world(plan, start=False) as w:
-        w.environment["DISPATCHER_FAILPOINT"] = point
-        w.up()
-        enqueue(w)
-        wait_for(lambda: "signal 9" in w.log.read_text(), f"the worker died at {point}")
-        w.down()
-        del w.environment["DISPATCHER_FAILPOINT"]
+        for point in failpoints.POINTS:
+            sent = enqueue(w)
+            pid = w.nursery.worker(threads=1, failpoint=point)
+            wait_for(lambda pid=pid: w.nursery.listen(0.1) or pid in w.nursery.ended, f"a worker died at {point}")  # type: ignore[misc]
+            assert w.nursery.ended.pop(pid) == -signal.SIGKILL
+            assert w.run("pause", sent.campaign).code == 0  # the next to die has its own
         w.up()
         found = reckon(w, haste=False)
-    assert found.wrong == []
-    assert set(found.states) == EXPECTED[point]
-    assert found.accepted == (0 if point == "after_attempt" else found.rows)
+        assert found.wrong == []
+        states = [
+            {line.state for line in w.ledger.reports.lines(w.ledger.campaigns.get(sent.campaign))}
+            for sent in w.campaigns
+        ]
+        with Record(starting_credits=0, file=w.record) as record:
+            accepted = Counter(campaign_of(message) for message in record.messages)
+    return {point: Fate(states[at], accepted[at]) for at, point in enumerate(failpoints.POINTS)}
+
+
+@pytest.mark.parametrize("point", failpoints.POINTS)
+def test_a_death_at_each_boundary_has_its_expected_outcome(point: str, fates: dict[str, Fate]) -> None:
+    assert fates[point] == Fate(EXPECTED[point], 0 if point == "after_attempt" else 5)
 
 
 def test_a_short_seeded_run_keeps_every_promise() -> None:
