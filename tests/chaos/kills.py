@@ -18,12 +18,14 @@ from tests.chaos.campaigns import enqueue, resume_what_was_paused
 from tests.chaos.faults import NETWORK_FAULTS, give_back, let_happen, trouble
 from tests.chaos.world import CLOCK_OFF, World
 
-_LONGEST_LIFE = 4.0  # seconds, of a worker that waits for its fail-point or for work
+_LONGEST_WORK = 3.0  # seconds, of a worker that waits for its fail-point
+_LONGEST_LIFE = 20.0  # seconds, of one that finds no work
 _LAST_INSTANT = 0.6  # seconds after the beginning of its work
 _FAILPOINT_SHARE = 0.4
 _CLOCK_OFF_SHARE = 0.15
 _ANY_WORK_SHARE = 0.05
 _LEAST_DUE = 12  # batches
+_BETWEEN_FAULTS = (10.0, 25.0)  # seconds: while Redis or the ledger is away nobody is at work
 _STEP = 0.02
 _STALLED_SECONDS = 180.0
 _KINDS = tuple(kind for kind in NETWORK_FAULTS if kind != "429")  # a pause of up to a minute would stop the dying
@@ -81,7 +83,7 @@ def kill_workers(w: World, *, tell: Callable[[str], None] = lambda _: None) -> D
         if time.monotonic() > next_fault:
             fault_number += 1
             let_happen(w, fault_number, without=_WITHOUT)
-            next_fault = time.monotonic() + pace.uniform(4, 12)
+            next_fault = time.monotonic() + pace.uniform(*_BETWEEN_FAULTS)
         if time.monotonic() > told_at + 30:
             resume_what_was_paused(w)
             told_at = time.monotonic()
@@ -104,7 +106,7 @@ def _give_birth(w: World, number: int) -> tuple[int, Born]:
         number=number,
         born_at=time.monotonic(),
         failpoint=f"{point}:{chance.randint(1, 4)}" if point else "",
-        after=chance.uniform(0, _LAST_INSTANT),
+        after=_LONGEST_WORK if point else chance.uniform(0, _LAST_INSTANT),
     )
     off = chance.choice((CLOCK_OFF, -CLOCK_OFF)) if chance.random() < _CLOCK_OFF_SHARE else 0.0
     threads = max(len(w.plan.providers), chance.choice((1, 1, 2)))
@@ -127,7 +129,7 @@ def _watch(w: World, living: dict[int, Born]) -> None:
             born.at_work_since = now
         began = born.at_work_since
         # Only within its work: one that has just left a slice waits for the next.
-        due = not born.failpoint and began is not None and now >= began + born.after and pid in at_work
+        due = began is not None and pid in at_work and now >= began + born.after
         if due or now > born.born_at + _LONGEST_LIFE:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
