@@ -81,6 +81,9 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     supervisor: int = Field(default=0, description="Set by `dispatcher up`: a worker ends when this process has.")
     failpoint: str = Field(default="", description="For tests: kill a worker at this point.")
+    clock_offset: float = Field(
+        default=0.0, description="For tests: the seconds by which this process's clock is off."
+    )
 
     @property
     def redis_socket(self) -> Path:
