@@ -14,6 +14,7 @@ from dispatcher.ledger.plans import Plans
 from dispatcher.ledger.receipts import Receipts
 from dispatcher.ledger.reports import Reports
 from dispatcher.ledger.rows import (
+    Allowance,
     AwaitedReceipts,
     BatchContent,
     Campaign,
@@ -31,10 +32,12 @@ from dispatcher.ledger.rows import (
     Suppression,
     WorkerSeen,
 )
+from dispatcher.ledger.spending import Shortage, Spending
 from dispatcher.ledger.suppressions import Suppressions
 from dispatcher.ledger.versioning import check_database, migrate, stored_version, version
 
 __all__ = [
+    "Allowance",
     "AwaitedReceipts",
     "BatchContent",
     "Campaign",
@@ -50,6 +53,7 @@ __all__ = [
     "PlannedBatch",
     "ReportLine",
     "Settlement",
+    "Shortage",
     "Suppression",
     "WorkerSeen",
     "check_database",
@@ -73,6 +77,7 @@ class Ledger:
     suppressions: Suppressions
     leases: Leases
     reports: Reports
+    spending: Spending
 
     @property
     def version(self) -> str | None:
@@ -113,4 +118,5 @@ def open_ledger(url: str, *, pool_size: int = 8) -> Ledger:
         suppressions=Suppressions(database),
         leases=Leases(database),
         reports=Reports(database),
+        spending=Spending(database),
     )

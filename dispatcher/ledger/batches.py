@@ -5,7 +5,8 @@ from datetime import datetime, timedelta
 
 from dispatcher.batch import BatchState
 from dispatcher.ledger.database import Database, Transaction, micros, moment
-from dispatcher.ledger.rows import BatchContent, Claim
+from dispatcher.ledger.rows import Allowance, BatchContent, Claim
+from dispatcher.ledger.spending import affordable, reserve, watched
 from dispatcher.ledger.trail import count, note_batch_move, shifts
 from dispatcher.message import MESSAGES_PER_BATCH, MessageState
 
@@ -28,14 +29,16 @@ class Batches:
             )
         return None if best is None else int(best.segments)
 
-    def claim(self, provider: str, *, owner: str, now: datetime, lease: timedelta) -> Claim | None:
+    def claim(
+        self, provider: str, *, owner: str, now: datetime, lease: timedelta, allowance: Allowance | None = None
+    ) -> Claim | None:
         """Take the best batch that is due: highest priority, then the campaign that has been served least.
 
-        Messages whose numbers were suppressed since planning leave the batch here. None where nothing is due.
+        Its money is watched where the campaign has a budget, or the allowance one for the day. Messages whose numbers were suppressed since planning leave the batch here. None where nothing is due.
         """
         with self._database.write() as tx:
             campaign = tx.first(
-                "SELECT c.id, c.public_id FROM campaign c"
+                "SELECT c.id, c.public_id, c.budget FROM campaign c"
                 " WHERE c.provider = :provider AND c.state IN ('running', 'scheduled')"
                 " AND EXISTS (SELECT 1 FROM batch b WHERE b.campaign_id = c.id AND b.state = 'pending'"
                 " AND b.due_at <= :now)"
@@ -74,6 +77,7 @@ class Batches:
                 messages=batch.messages,
                 segments=batch.segments,
                 send_at=moment(batch.send_at),
+                allowance=watched(campaign.budget, allowance),
             )
             changes = shifts("batch", [("pending", "claimed", 1)])
             for name, amount in _suppress(tx, claim.batch_id).items():
@@ -94,11 +98,14 @@ class Batches:
         `scheduled_for` is when the provider is asked to send, where it keeps the time.
 
         False, with nothing changed, where the claim no longer gives the right to: the campaign was paused or
-        cancelled, the lease has ended or is another's, or a recipient was suppressed since the claim.
+        cancelled, the lease has ended or is another's, a recipient was suppressed since the claim, or a budget does
+        not allow it.
         """
         with self._database.write() as tx:
+            lock = " FOR SHARE" if claim.allowance is None else " FOR NO KEY UPDATE"
             campaign = tx.first(
-                "SELECT state FROM campaign WHERE id = :id" + (" FOR SHARE" if tx.postgresql else ""),
+                "SELECT state, budget, committed, segment_price FROM campaign WHERE id = :id"
+                + (lock if tx.postgresql else ""),
                 id=claim.campaign_id,
             )
             if campaign is None or campaign.state not in ("running", "scheduled"):
@@ -111,6 +118,9 @@ class Batches:
                 end=first + MESSAGES_PER_BATCH,
             )
             if opted_out is not None:
+                return False
+            cost = affordable(tx, claim, campaign, now=now)
+            if cost is None:
                 return False
             taken = tx.run(
                 "UPDATE batch SET state = 'submitting', lease_until = :until, attempted_at = :now, scheduled_for = :scheduled_for"
@@ -133,6 +143,7 @@ class Batches:
                 worker=claim.owner,
                 started_at=micros(now),
             )
+            reserve(tx, claim, cost, now=now)
             changes = shifts("batch", [("claimed", "submitting", 1)])
             count(tx, campaign_id=claim.campaign_id, batch_id=claim.batch_id, changes=changes)
             note_batch_move(tx, claim, BatchState.CLAIMED, BatchState.SUBMITTING, now=now)

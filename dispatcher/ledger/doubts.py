@@ -12,6 +12,7 @@ from dispatcher.ledger.database import Database, Transaction, micros, moment
 from dispatcher.ledger.messages import MESSAGES_OF_BATCH, move_batch_messages, move_messages
 from dispatcher.ledger.outcomes import in_words, merged, message_moves
 from dispatcher.ledger.rows import BatchContent, Doubt
+from dispatcher.ledger.spending import hold_campaign, recount
 from dispatcher.ledger.trail import count, note, shifts
 from dispatcher.message import MESSAGES_PER_BATCH, MessageState
 from dispatcher.provider import Answers
@@ -133,6 +134,7 @@ class Doubts:
         """
         begins = max(now, doubt.scheduled_for or now)
         with self._database.write() as tx:
+            hold_campaign(tx, doubt.campaign_id)
             if not _still(tx, doubt):
                 return False
             tx.run(
@@ -160,6 +162,7 @@ class Doubts:
                 for index, segments in enumerate(content.segments)
                 if index not in answers.refused and index not in answers.missing
             )
+            recount(tx, [doubt.batch_id], who=who, now=now)
             count(tx, campaign_id=doubt.campaign_id, batch_id=doubt.batch_id, changes=changes)
             after = BatchState.SUBMITTED.value
             told = f"{evidence}: {in_words(len(content.positions), answers)}"
@@ -169,6 +172,7 @@ class Doubts:
     def free(self, doubt: Doubt, *, evidence: str, who: str, now: datetime) -> bool:
         """Settle the doubt of a whole batch: it never reached the provider, or may be sent again. It is pending."""
         with self._database.write() as tx:
+            hold_campaign(tx, doubt.campaign_id)
             if not doubt.whole or not _still(tx, doubt):
                 return False
             tx.run(
@@ -181,6 +185,7 @@ class Doubts:
             changes = move_batch_messages(
                 tx, doubt.batch_id, MessageState.UNKNOWN, MessageState.QUEUED, reason=None
             ) | shifts("batch", [("unknown", "pending", 1)])
+            recount(tx, [doubt.batch_id], who=who, now=now)
             count(tx, campaign_id=doubt.campaign_id, batch_id=doubt.batch_id, changes=changes)
             _told(tx, doubt, "freed", evidence, who=who, now=now, after=BatchState.PENDING.value)
             return True
@@ -188,6 +193,7 @@ class Doubts:
     def give_up(self, doubt: Doubt, *, who: str, now: datetime) -> int:
         """End the doubt without an answer: its messages are unconfirmed, and are never sent again."""
         with self._database.write() as tx:
+            hold_campaign(tx, doubt.campaign_id)
             changes = move_batch_messages(
                 tx,
                 doubt.batch_id,
@@ -197,6 +203,7 @@ class Doubts:
                 settled_at=micros(now),
             )
             tx.run("UPDATE batch SET look_up_at = NULL WHERE id = :id", id=doubt.batch_id)
+            recount(tx, [doubt.batch_id], who=who, now=now)
             count(tx, campaign_id=doubt.campaign_id, batch_id=doubt.batch_id, changes=changes)
             _told(tx, doubt, "given up", "by a person", who=who, now=now)
             return changes.get("message.unconfirmed", 0)

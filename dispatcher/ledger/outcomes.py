@@ -10,7 +10,8 @@ from dispatcher.batch import BatchState
 from dispatcher.failpoints import reach
 from dispatcher.ledger.database import Database, Transaction, micros, moment
 from dispatcher.ledger.messages import MessageMove, move_batch_messages, move_messages
-from dispatcher.ledger.rows import BatchContent, Claim
+from dispatcher.ledger.rows import Allowance, BatchContent, Claim
+from dispatcher.ledger.spending import hold, settle
 from dispatcher.ledger.trail import count, note, note_batch_move, shifts
 from dispatcher.message import MESSAGES_PER_BATCH, MessageState, message_id
 from dispatcher.provider import Answers
@@ -49,6 +50,7 @@ class Outcomes:
         learned = in_words(len(content.positions), answers)
         state = BatchState.SUBMITTED if accepted else BatchState.REFUSED
         with self._database.write() as tx:
+            hold(tx, claim)
             kept = tx.first("SELECT scheduled_for FROM batch WHERE id = :id", id=claim.batch_id)
             begins = max(now, moment(kept.scheduled_for) or now) if kept is not None else now
             before = self._settle(
@@ -75,6 +77,7 @@ class Outcomes:
                 for index, segments in enumerate(content.segments)
                 if index not in answers.refused and index not in answers.missing
             )
+            settle(tx, claim, now=now)
             count(tx, campaign_id=claim.campaign_id, batch_id=claim.batch_id, changes=changes)
             _end_attempt(tx, claim, state.value, learned, now=now)
             note_batch_move(tx, claim, before, state, now=now, why=learned)
@@ -95,7 +98,7 @@ class Outcomes:
         """Settle leases that have ended: a claimed batch is pending again, a submitting one is unknown."""
         with self._database.read() as tx:
             expired = tx.rows(
-                "SELECT b.id, b.number, b.state, b.campaign_id, b.provider, b.attempt, b.owner, b.messages,"
+                "SELECT b.id, b.number, b.state, b.campaign_id, b.provider, b.attempt, b.owner, b.messages, b.reserved,"
                 " b.segments, b.send_at, c.public_id FROM batch b JOIN campaign c ON c.id = b.campaign_id"
                 " WHERE b.lease_until <= :now ORDER BY b.lease_until LIMIT :limit",
                 now=micros(now),
@@ -157,6 +160,7 @@ class Outcomes:
         expired: bool = False,
     ) -> bool:
         with self._database.write() as tx:
+            hold(tx, claim)
             if expired and not _still_expired(tx, claim, now):
                 return False
             before = self._settle(
@@ -181,6 +185,7 @@ class Outcomes:
                 settled_at=micros(now) if message_state is MessageState.REFUSED else None,
             )
             changes |= shifts("batch", [(before.value, state.value, 1)])
+            settle(tx, claim, now=now)
             count(tx, campaign_id=claim.campaign_id, batch_id=claim.batch_id, changes=changes)
             _end_attempt(tx, claim, state.value, why, now=now)
             note_batch_move(tx, claim, before, state, now=now, why=why)
@@ -198,6 +203,7 @@ class Outcomes:
     ) -> bool:
         """Hand a batch back; of a cancelled campaign, or with nobody left in it, it is cancelled instead."""
         with self._database.write() as tx:
+            hold(tx, claim)
             if expired and not _still_expired(tx, claim, now):
                 return False
             first = claim.batch_id * MESSAGES_PER_BATCH
@@ -237,6 +243,7 @@ class Outcomes:
                 segments=claim.segments,
                 id=claim.campaign_id,
             )
+            settle(tx, claim, now=now)
             count(
                 tx,
                 campaign_id=claim.campaign_id,
@@ -262,6 +269,7 @@ def _claim(row: Row[Any]) -> Claim:
         messages=row.messages,
         segments=row.segments,
         send_at=moment(row.send_at),
+        allowance=None if row.reserved is None else Allowance(),
     )
 
 

@@ -10,6 +10,7 @@ from sqlalchemy import Row
 from dispatcher.ledger.database import Database, Transaction, micros, millionths, moment
 from dispatcher.ledger.messages import MESSAGES_OF_BATCH, MessageMove, move_messages
 from dispatcher.ledger.rows import AwaitedReceipts, Settlement
+from dispatcher.ledger.spending import settle_changed
 from dispatcher.ledger.trail import count, note
 from dispatcher.message import MESSAGES_PER_BATCH, MessageState
 
@@ -306,6 +307,7 @@ def _apply(
 ) -> int:
     """Make the moves, count them, and leave one event a batch that says how many went where."""
     changed = move_messages(tx, moves)
+    settle_changed(tx, changed, who=who, now=now)
     moved = 0
     for batch_id, changes in sorted(changed.items()):
         row = tx.rows("SELECT campaign_id FROM batch WHERE id = :id", id=batch_id)[0]
