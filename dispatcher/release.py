@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from dispatcher.ledger import Ledger
+from dispatcher.ledger import Allowance, Ledger
 from dispatcher.provider import Capabilities
 
 SLICE = "slice"
@@ -50,7 +50,9 @@ def reconcilable_at(capabilities: Capabilities, *, now: datetime) -> datetime | 
     return earliest + (datetime(1970, 1, 1, tzinfo=UTC) - earliest) % step
 
 
-def bells(ledger: Ledger, provider: str, *, slices: int, now: datetime) -> int:
+def bells(ledger: Ledger, provider: str, *, slices: int, now: datetime, allowance: Allowance | None = None) -> int:
     """Return how many workers to wake for a provider: one a due batch, up to the slices that are free."""
+    if allowance is not None and ledger.spending.held(provider, allowance, now=now) is not None:
+        return 0
     free = slices - ledger.leases.held(f"{SLICE}.{provider}", now=now)
     return ledger.batches.due(provider, now=now, most=free) if free > 0 else 0

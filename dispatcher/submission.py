@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
+from dispatcher import spending
 from dispatcher.account import Account
 from dispatcher.campaign import CampaignState
 from dispatcher.errors import (
@@ -84,10 +85,12 @@ def submit_next(account: Account) -> Step:
     segments = a.ledger.batches.next_segments(name, now=a.clock())
     if segments is None:
         return Step(outcome="idle", go_on=False)
+    if spending.rests(a.ledger, name, a.allowance, now=a.clock()):
+        return Step(outcome="no_budget", go_on=False)
     if a.throughput.wait(name, a.limits, segments=segments) > MAX_WAIT:
         return Step(outcome="waiting", go_on=False)
     lease = timedelta(seconds=_CLAIM_SECONDS + a.timeout + a.lease_margin)
-    claim = a.ledger.batches.claim(name, owner=a.who, now=a.clock(), lease=lease)
+    claim = a.ledger.batches.claim(name, owner=a.who, now=a.clock(), lease=lease, allowance=a.allowance)
     if claim is None:
         return Step(outcome="idle", go_on=False)
     reach("after_claim")
@@ -125,7 +128,10 @@ def _attempt(a: Account, claim: Claim, content: BatchContent, batch: OutgoingBat
     deadline = a.monotonic() + a.timeout + MAX_WAIT
     lease = timedelta(seconds=a.timeout + MAX_WAIT + a.lease_margin)
     if not a.ledger.batches.begin_attempt(claim, now=a.clock(), lease=lease, scheduled_for=batch.scheduled_for):
-        a.ledger.outcomes.hand_back(claim, now=a.clock(), why="not attempted: paused, cancelled, or lease ended")
+        short = spending.stop_if_short(a.ledger, claim, who=a.who, now=a.clock())
+        a.ledger.outcomes.hand_back(
+            claim, now=a.clock(), why=short or "not attempted: paused, cancelled, or lease ended"
+        )
         return Step(outcome="withdrawn", go_on=True)
     reach("after_attempt")
     try:

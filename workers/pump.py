@@ -138,7 +138,8 @@ class _Lead:
         from workers.app import SUBMIT  # noqa: PLC0415 - the application imports the pump
         from workers.tasks import SLICES  # noqa: PLC0415
 
-        wanted = release.bells(self._runtime.ledger, provider, slices=SLICES, now=now)
+        allowance = self._runtime.allowance(provider)
+        wanted = release.bells(self._runtime.ledger, provider, slices=SLICES, now=now, allowance=allowance)
         if not wanted:
             return
         missing = self._runtime.missing(provider)

@@ -7,7 +7,7 @@ from typing import NoReturn
 import click
 
 from dispatcher import __version__
-from dispatcher.cli import accounts, campaigns, demo, doubts, ledgers, optouts, planning, resources, running
+from dispatcher.cli import accounts, campaigns, demo, doubts, ledgers, optouts, planning, resources, running, spending
 from dispatcher.cli.output import printable
 from dispatcher.errors import DispatcherError, UsageError
 
@@ -41,6 +41,7 @@ for command in (
     campaigns.resume,
     campaigns.cancel,
     campaigns.report,
+    spending.budget,
     doubts.unknown,
     doubts.resolve,
     running.poll,

@@ -11,6 +11,7 @@ from dispatcher.cli.accounts import take_lookup, usable
 from dispatcher.cli.opening import WHO, opened
 from dispatcher.cli.orders import Asked, put_together, what_is_sent
 from dispatcher.cli.output import console, duration, json_option, print_json, table
+from dispatcher.cli.spending import Spending, what_may_be_spent, with_prices
 from dispatcher.ledger import PlanTotals
 from dispatcher.planning import Enqueued, Estimate
 from dispatcher.planning import enqueue as plan_and_enqueue
@@ -21,6 +22,7 @@ from dispatcher.runtime import Runtime
 
 @click.command(short_help="Plan a list of recipients and enqueue the campaign.")
 @what_is_sent
+@what_may_be_spent
 @click.option("--name", help="What to call the campaign; the file's name by default.")
 @click.option("--at", "send_at", metavar="TIME", help="Send then, e.g. 2026-12-01T09:00+02:00; at once by default.")
 @click.option(
@@ -45,9 +47,11 @@ def enqueue(
       dispatcher enqueue people.csv --provider bsg --text "Hello" --at 2026-12-01T09:00+02:00
       cat people.csv | dispatcher enqueue - --provider winsms --text "Hello" --dry-run
     """
+    spent = Spending.taken(asked)
     given = Asked(**asked)
     with opened() as runtime:
         order, source = put_together(runtime, given, name=name, send_at=send_at, key=key, dry_run=dry_run)
+        order = with_prices(runtime, order, budget=spent.budget)
         with _progress() as tick:
             done = plan_and_enqueue(
                 runtime.ledger,
@@ -121,11 +125,12 @@ def _progress() -> Iterator[Any]:
 def estimate(*, as_json: bool, **asked: Any) -> None:
     """Say what a campaign to FILE would come to: messages, segments, price, and the time at the provider's limits.
 
-    The price is the provider's own, where it tells one; nothing is sent and nothing is changed.
+    The price is the provider's own, where it tells one, else that of the settings; nothing is sent and nothing is changed.
     """
     given = Asked(**asked)
     with opened() as runtime:
         order, source = put_together(runtime, given, dry_run=True)
+        order = with_prices(runtime, order, estimating=True)
         provider = runtime.provider(given.provider)
         prices = isinstance(provider, EstimatesPrice) and not runtime.missing(given.provider)
         found = plan_and_estimate(
@@ -160,6 +165,7 @@ def _show_estimate(found: Estimate, provider: str) -> None:
     if found.price is not None:
         click.echo(f"price: {found.price:f} {found.currency or ''}".rstrip())
     else:
-        click.echo(f"price: {provider} does not tell it before sending")
+        setting = f"DISPATCHER_{provider.upper()}__PRICE"
+        click.echo(f"price: {provider} does not tell it before sending, and {setting} is not set")
     took = "at once: no limit is set" if found.seconds is None else f"about {duration(found.seconds)}"
     click.echo(f"time to send at the limits that are set: {took}")

@@ -174,6 +174,9 @@ def _body(status: dict[str, Any]) -> RenderableType:
         ("batches", batches),
         ("cost", f"{status['cost']:,}" + (f", {status['refunded']:,} refunded" if status["refunded"] else "")),
     ]
+    money = status["money"]
+    if money["budget"] is not None:
+        facts.append(("budget", f"{money['budget']:,}, {money['committed']:,} spent or reserved"))
     facts += [("note", printable(note)) for note in status["notes"]]
     head = table([("", False), ("", False)], [(name, value) for name, value in facts if value])
     head.show_header = False

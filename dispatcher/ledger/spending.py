@@ -263,7 +263,10 @@ class Spending:
             )
             if budget is not None and row.budget is None:
                 if known is None:
-                    raise UsageError(f"no price of {campaign.provider} is known: a budget cannot be held without one")
+                    raise UsageError(
+                        f"a budget cannot be held without a price of {campaign.provider}:"
+                        f" set DISPATCHER_{campaign.provider.upper()}__PRICE to what a segment costs"
+                    )
                 _begin_to_watch(tx, campaign, known, who=who, now=now)
             tx.run(
                 "UPDATE campaign SET budget = :budget, segment_price = :price WHERE id = :id",

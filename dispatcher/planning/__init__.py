@@ -4,6 +4,7 @@ from dispatcher.planning.columns import find_fields, find_phone_column
 from dispatcher.planning.enqueue import Enqueued, Order, enqueue
 from dispatcher.planning.estimate import Estimate, estimate, seconds_to_send
 from dispatcher.planning.plan import Plan
+from dispatcher.planning.pricing import Tariff
 from dispatcher.planning.recipients import Chunk, Recipients, open_recipients
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "Order",
     "Plan",
     "Recipients",
+    "Tariff",
     "enqueue",
     "estimate",
     "find_fields",

@@ -9,7 +9,9 @@ from typing import Any, BinaryIO
 
 from dispatcher.errors import InputError, UsageError
 from dispatcher.ledger import Campaign, ExcludedRow, Ledger, NewCampaign, PlannedBatch, PlanTotals
+from dispatcher.planning.guard import Guard
 from dispatcher.planning.plan import Plan
+from dispatcher.planning.pricing import Tariff
 from dispatcher.planning.recipients import Recipients, open_recipients
 from dispatcher.provider import Capabilities
 from dispatcher.release import handover
@@ -51,6 +53,8 @@ class Order:
     segment_price: Decimal | None = None
     retry_of: str | None = None
     variants: Mapping[str, str] = field(default_factory=dict)  # name → text, for some of the recipients
+    tariffs: Mapping[str, Tariff] = field(default_factory=dict)  # what a segment costs, by provider
+    price_needed: bool = False  # since a budget is to be held
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,11 +92,12 @@ def enqueue(
     now = clock()
     with open_recipients(source) as recipients:
         plan = make_plan(order, recipients, capabilities=capabilities, suppressed=ledger.suppressions.among, now=now)
+        guard = Guard(provider=order.provider, tariffs=order.tariffs, price_needed=order.price_needed)
         if dry_run:
-            for _ in located(plan, recipients):
+            for _ in guard.steps(located(plan, recipients)):
                 progress(plan.totals)
             check_not_empty(plan.totals, recipients)
-            return Enqueued(campaign=None, totals=plan.totals)
+            return Enqueued(campaign=None, totals=guard.totals(plan.totals))
         new = NewCampaign(
             public_id=order.public_id,
             key=order.key,
@@ -117,14 +122,16 @@ def enqueue(
         )
         campaign_id = ledger.plans.begin(new, who=who, now=now)
         try:
-            _write(ledger, campaign_id, plan, recipients, clock=clock, progress=progress)
+            _write(ledger, campaign_id, plan, recipients, guard, clock=clock, progress=progress)
             check_not_empty(plan.totals, recipients)
+            guard.write(ledger, campaign_id)
         except BaseException:
             # Also on Ctrl-C. A kill leaves a draft that never sends, and that the next enqueue or worker removes.
             ledger.plans.discard(campaign_id)
             raise
-        ledger.plans.finish(campaign_id, plan.totals, who=who, now=clock())
-    return Enqueued(campaign=ledger.campaigns.get(order.public_id), totals=plan.totals)
+        totals = guard.totals(plan.totals)
+        ledger.plans.finish(campaign_id, totals, who=who, now=clock())
+    return Enqueued(campaign=ledger.campaigns.get(order.public_id), totals=totals)
 
 
 def make_plan(
@@ -175,6 +182,7 @@ def _write(
     campaign_id: int,
     plan: Plan,
     recipients: Recipients,
+    guard: Guard,
     *,
     clock: Callable[[], datetime],
     progress: Callable[[PlanTotals], None],
@@ -192,7 +200,7 @@ def _write(
         progress(plan.totals)
 
     waiting = 0
-    for step in located(plan, recipients):
+    for step in guard.steps(located(plan, recipients)):
         if isinstance(step, PlannedBatch):
             batches.append(step)
             waiting += len(step.numbers)

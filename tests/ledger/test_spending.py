@@ -233,7 +233,7 @@ def test_a_budget_that_is_set_later_counts_what_was_sent(ledger: Ledger, enqueue
     claimed = take(ledger)
     assert claimed is not None
     in_flight = attempt(ledger)
-    with pytest.raises(UsageError, match="no price"):
+    with pytest.raises(UsageError, match="without a price"):
         ledger.spending.set_budget(campaign, Decimal(50), price=None, who="t", now=NOW)
     with pytest.raises(LedgerError, match="in flight"):
         ledger.spending.set_budget(campaign, Decimal(50), price=TWO, who="t", now=NOW)
