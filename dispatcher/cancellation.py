@@ -49,6 +49,7 @@ def resume(ledger: Ledger, campaign: Campaign, *, who: str, now: datetime) -> bo
         return False
     if current.state is not CampaignState.PAUSED:
         raise MoveNotAllowed(f"campaign {current.public_id} is {current.state.value}: it cannot be resumed")
+    ledger.care.restart(current)
     later = current.send_at is not None and current.send_at > now
     state = CampaignState.SCHEDULED if later else CampaignState.RUNNING
     return ledger.campaigns.move(current, state, who=who, now=now)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, TextIO
 
-from dispatcher import spending
+from dispatcher import care, spending
 from dispatcher.batch import BatchState
 from dispatcher.campaign import CampaignState
 from dispatcher.ledger import Campaign, Ledger, ReportLine
@@ -59,6 +59,7 @@ def status(ledger: Ledger, campaign: Campaign) -> dict[str, Any]:
         "segments_submitted": counts.segments_submitted,
         "cost": amount(counts.cost),
         "refunded": amount(counts.refunded),
+        "care": care.described(campaign),
         "money": spending.described(ledger, campaign),
         "notes": ledger.campaigns.notes(campaign),
         "open": sum(counts.messages[state] for state in OPEN_MESSAGE_STATES),

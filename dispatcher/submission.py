@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from dispatcher import spending
+from dispatcher import care, spending
 from dispatcher.account import Account
 from dispatcher.campaign import CampaignState
 from dispatcher.errors import (
@@ -188,6 +188,7 @@ def _request(a: Account, claim: Claim, content: BatchContent, batch: OutgoingBat
     except OutcomeUnknown as error:
         why = str(error)
         _recording(a, lambda: outcomes.unknown(claim, now=a.clock(), why=why, receipt_window=window))
+        care.judge(a.ledger, who=a.who, now=a.clock(), campaign=claim.campaign)
         return _told(a, claim, "unknown", began, go_on=True, why=why)
     except Refused as error:
         why = str(error)
@@ -203,6 +204,8 @@ def _request(a: Account, claim: Claim, content: BatchContent, batch: OutgoingBat
     _recording(a, lambda: outcomes.submitted(claim, content, answers, now=a.clock(), receipt_window=window))
     reach("after_outcome")
     _suppress_opted_out(a, batch, answers)
+    if answers.refused or answers.missing:
+        care.judge(a.ledger, who=a.who, now=a.clock(), campaign=claim.campaign)
     if answers.pause is not None:
         _pause(a, claim, answers.pause)
     return _told(a, claim, "submitted", began, go_on=True)

@@ -7,7 +7,19 @@ from typing import NoReturn
 import click
 
 from dispatcher import __version__
-from dispatcher.cli import accounts, campaigns, demo, doubts, ledgers, optouts, planning, resources, running, spending
+from dispatcher.cli import (
+    accounts,
+    campaigns,
+    care,
+    demo,
+    doubts,
+    ledgers,
+    optouts,
+    planning,
+    resources,
+    running,
+    spending,
+)
 from dispatcher.cli.output import printable
 from dispatcher.errors import DispatcherError, UsageError
 
@@ -42,6 +54,7 @@ for command in (
     campaigns.cancel,
     campaigns.report,
     spending.budget,
+    care.priority,
     doubts.unknown,
     doubts.resolve,
     running.poll,

@@ -8,6 +8,7 @@ import click
 
 from dispatcher import reporting
 from dispatcher.cli.accounts import take_lookup, usable
+from dispatcher.cli.care import Care, what_is_minded, with_care
 from dispatcher.cli.opening import WHO, opened
 from dispatcher.cli.orders import Asked, put_together, what_is_sent
 from dispatcher.cli.output import console, duration, json_option, print_json, table
@@ -23,6 +24,7 @@ from dispatcher.runtime import Runtime
 @click.command(short_help="Plan a list of recipients and enqueue the campaign.")
 @what_is_sent
 @what_may_be_spent
+@what_is_minded
 @click.option("--name", help="What to call the campaign; the file's name by default.")
 @click.option("--at", "send_at", metavar="TIME", help="Send then, e.g. 2026-12-01T09:00+02:00; at once by default.")
 @click.option(
@@ -47,11 +49,11 @@ def enqueue(
       dispatcher enqueue people.csv --provider bsg --text "Hello" --at 2026-12-01T09:00+02:00
       cat people.csv | dispatcher enqueue - --provider winsms --text "Hello" --dry-run
     """
-    spent = Spending.taken(asked)
+    spent, minded = Spending.taken(asked), Care.taken(asked)
     given = Asked(**asked)
     with opened() as runtime:
         order, source = put_together(runtime, given, name=name, send_at=send_at, key=key, dry_run=dry_run)
-        order = with_prices(runtime, order, budget=spent.budget)
+        order = with_care(runtime, with_prices(runtime, order, budget=spent.budget), minded, source)
         with _progress() as tick:
             done = plan_and_enqueue(
                 runtime.ledger,

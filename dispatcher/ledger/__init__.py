@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from dispatcher.errors import DispatcherError, LedgerError
 from dispatcher.ledger.batches import Batches
 from dispatcher.ledger.campaigns import Campaigns
+from dispatcher.ledger.care import Care, Tally
 from dispatcher.ledger.copying import copy_ledger, moved_to
 from dispatcher.ledger.database import Database
 from dispatcher.ledger.doubts import Doubts
@@ -55,6 +56,7 @@ __all__ = [
     "Settlement",
     "Shortage",
     "Suppression",
+    "Tally",
     "WorkerSeen",
     "check_database",
     "copy_ledger",
@@ -78,6 +80,7 @@ class Ledger:
     leases: Leases
     reports: Reports
     spending: Spending
+    care: Care
 
     @property
     def version(self) -> str | None:
@@ -119,4 +122,5 @@ def open_ledger(url: str, *, pool_size: int = 8) -> Ledger:
         leases=Leases(database),
         reports=Reports(database),
         spending=Spending(database),
+        care=Care(database),
     )

@@ -4,6 +4,7 @@ import json
 from datetime import datetime, timedelta
 
 from dispatcher.batch import BatchState
+from dispatcher.ledger.care import RELEASED, released_through
 from dispatcher.ledger.database import Database, Transaction, micros, moment
 from dispatcher.ledger.rows import Allowance, BatchContent, Claim
 from dispatcher.ledger.spending import affordable, reserve, watched
@@ -23,7 +24,8 @@ class Batches:
             best = tx.first(
                 "SELECT b.segments FROM campaign c JOIN batch b ON b.campaign_id = c.id AND b.state = 'pending'"
                 " AND b.due_at <= :now WHERE c.provider = :provider AND c.state IN ('running', 'scheduled')"
-                " ORDER BY c.priority DESC, c.served, c.id, b.due_at, b.id LIMIT 1",
+                + RELEASED
+                + " ORDER BY c.priority DESC, c.served, c.id, b.due_at, b.id LIMIT 1",
                 provider=provider,
                 now=micros(now),
             )
@@ -38,10 +40,10 @@ class Batches:
         """
         with self._database.write() as tx:
             campaign = tx.first(
-                "SELECT c.id, c.public_id, c.budget FROM campaign c"
+                "SELECT c.id, c.public_id, c.budget, c.released_through FROM campaign c"
                 " WHERE c.provider = :provider AND c.state IN ('running', 'scheduled')"
                 " AND EXISTS (SELECT 1 FROM batch b WHERE b.campaign_id = c.id AND b.state = 'pending'"
-                " AND b.due_at <= :now)"
+                f" AND b.due_at <= :now{RELEASED})"
                 " ORDER BY c.priority DESC, c.served, c.id LIMIT 1" + (" FOR NO KEY UPDATE" if tx.postgresql else ""),
                 provider=provider,
                 now=micros(now),
@@ -51,7 +53,9 @@ class Batches:
             batch = tx.first(
                 "UPDATE batch SET state = 'claimed', owner = :owner, lease_until = :until, attempt = attempt + 1"
                 " WHERE id = (SELECT id FROM batch WHERE campaign_id = :campaign_id AND state = 'pending'"
-                " AND due_at <= :now ORDER BY due_at, id LIMIT 1" + (" FOR UPDATE" if tx.postgresql else "") + ")"
+                f" AND due_at <= :now{released_through(campaign)} ORDER BY due_at, id LIMIT 1"
+                + (" FOR UPDATE" if tx.postgresql else "")
+                + ")"
                 " AND state = 'pending' RETURNING id, number, attempt, messages, segments, send_at",
                 owner=owner,
                 until=micros(now + lease),
@@ -155,7 +159,7 @@ class Batches:
             rows = tx.rows(
                 "SELECT 1 FROM campaign c JOIN batch b ON b.campaign_id = c.id"
                 " WHERE c.provider = :provider AND c.state IN ('running', 'scheduled')"
-                " AND b.state = 'pending' AND b.due_at <= :now LIMIT :most",
+                f" AND b.state = 'pending' AND b.due_at <= :now{RELEASED} LIMIT :most",
                 provider=provider,
                 now=micros(now),
                 most=most,

@@ -1,6 +1,7 @@
 """Planning: a recipient list and a text become messages, cut into batches that one request each can carry."""
 
 from dispatcher.planning.columns import find_fields, find_phone_column
+from dispatcher.planning.counting import count_rows
 from dispatcher.planning.enqueue import Enqueued, Order, enqueue
 from dispatcher.planning.estimate import Estimate, estimate, seconds_to_send
 from dispatcher.planning.plan import Plan
@@ -15,6 +16,7 @@ __all__ = [
     "Plan",
     "Recipients",
     "Tariff",
+    "count_rows",
     "enqueue",
     "estimate",
     "find_fields",

@@ -92,7 +92,12 @@ def enqueue(
     now = clock()
     with open_recipients(source) as recipients:
         plan = make_plan(order, recipients, capabilities=capabilities, suppressed=ledger.suppressions.among, now=now)
-        guard = Guard(provider=order.provider, tariffs=order.tariffs, price_needed=order.price_needed)
+        guard = Guard(
+            provider=order.provider,
+            tariffs=order.tariffs,
+            price_needed=order.price_needed,
+            canary=order.rules.get("canary", {}).get("messages"),
+        )
         if dry_run:
             for _ in guard.steps(located(plan, recipients)):
                 progress(plan.totals)

@@ -42,7 +42,9 @@ class Forecast:
 
     @property
     def price(self) -> Decimal | None:
-        """What a segment costs on average, None before there are any."""
+        """What a segment costs on average, None where nobody has said."""
+        if not self._tariff.known:
+            return None
         return (self._cost / self._segments).quantize(_MILLIONTH) if self._segments else self._tariff.flat
 
     def add(self, numbers: Sequence[int], segments: Sequence[int]) -> Decimal | None:

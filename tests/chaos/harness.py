@@ -146,6 +146,8 @@ def world(plan: Plan) -> Iterator[World]:
             "DISPATCHER_POLL_EVERY": "1",
             "DISPATCHER_LEASE_MARGIN": str(LEASE_MARGIN),
             "DISPATCHER_DRAIN_SECONDS": "5",
+            # Here a share of everything goes wrong on purpose.
+            "DISPATCHER_BREAKER": "0",
         }
         made = World(folder=folder, sandbox=sandbox, environment=environment, chance=random.Random(plan.seed))
         made.up(plan.workers)
