@@ -28,6 +28,7 @@ class Account:
     monotonic: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
     allowance: Allowance = field(default_factory=Allowance)
+    failover_after: float = 60.0  # seconds unreachable before the next provider takes over
 
     @property
     def name(self) -> str:

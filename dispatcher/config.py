@@ -115,6 +115,9 @@ class Settings(BaseSettings):
     failover_after: float = Field(
         default=60.0, ge=1, description="Seconds unreachable before the next one takes over."
     )
+    keep_days: Annotated[Annotated[float, Field(gt=0)] | None, BeforeValidator(_empty_is_none)] = Field(
+        default=None, description="Days after its end at which a campaign's texts, fields and numbers are erased."
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     supervisor: int = Field(default=0, description="Set by `dispatcher up`: a worker ends when this process has.")
     failpoint: str = Field(default="", description="For tests: kill a worker at this point.")

@@ -77,6 +77,7 @@ class Runtime:
             who=self.who,
             clock=self.clock,
             allowance=self.allowance(name),
+            failover_after=self.settings.failover_after,
         )
 
     def allowance(self, name: str) -> Allowance:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from dispatcher import care, spending
+from dispatcher import care, failover, spending
 from dispatcher.account import Account
 from dispatcher.campaign import CampaignState
 from dispatcher.errors import (
@@ -94,7 +94,7 @@ def submit_next(account: Account) -> Step:
     if claim is None:
         return Step(outcome="idle", go_on=False)
     reach("after_claim")
-    content = a.ledger.batches.content(claim)
+    content = _expressible(a, a.ledger.batches.content(claim))
     if not content.positions:
         a.ledger.outcomes.hand_back(claim, now=a.clock(), why="nobody left to send to")
         return Step(outcome="empty", go_on=True)
@@ -163,7 +163,9 @@ def _prepared(a: Account, claim: Claim, batch: OutgoingBatch) -> bool:
         if isinstance(error, Throttled):
             a.throttled(error.retry_after)
         if isinstance(error, Refused):
-            _pause(a, claim, why)
+            _stop(a, claim, why, account=_is_account(error))
+        elif not isinstance(error, Throttled):
+            _not_reached(a, claim, why)
     a.ledger.outcomes.hand_back(claim, now=a.clock(), why=why, due_at=a.clock() + timedelta(seconds=seconds))
     return False
 
@@ -184,6 +186,7 @@ def _request(a: Account, claim: Claim, content: BatchContent, batch: OutgoingBat
         why = str(error)
         due_at = a.clock() + timedelta(seconds=min(60, 2 ** min(claim.tried + 1, 6)))
         _recording(a, lambda: outcomes.not_submitted(claim, now=a.clock(), why=why, due_at=due_at))
+        _not_reached(a, claim, why)
         return _told(a, claim, "not_submitted", began, go_on=False, why=why)
     except OutcomeUnknown as error:
         why = str(error)
@@ -192,13 +195,13 @@ def _request(a: Account, claim: Claim, content: BatchContent, batch: OutgoingBat
         return _told(a, claim, "unknown", began, go_on=True, why=why)
     except Refused as error:
         why = str(error)
-        if isinstance(error, InvalidRequest) and not isinstance(error, Misconfigured):
-            _recording(a, lambda: outcomes.refused(claim, now=a.clock(), why=why))
-            _pause(a, claim, f"refused as malformed: {why}")
-        else:
+        if _is_account(error):
             # Settings, credentials or credit: nothing is wrong with the batch, so it waits for a person to mend them.
             _recording(a, lambda: outcomes.not_submitted(claim, now=a.clock(), why=why))
-            _pause(a, claim, why)
+            _stop(a, claim, why, account=True)
+        else:
+            _recording(a, lambda: outcomes.refused(claim, now=a.clock(), why=why))
+            _stop(a, claim, f"refused as malformed: {why}", account=False)
         return _told(a, claim, "refused", began, go_on=True, why=why)
     reach("after_answer")
     _recording(a, lambda: outcomes.submitted(claim, content, answers, now=a.clock(), receipt_window=window))
@@ -206,8 +209,9 @@ def _request(a: Account, claim: Claim, content: BatchContent, batch: OutgoingBat
     _suppress_opted_out(a, batch, answers)
     if answers.refused or answers.missing:
         care.judge(a.ledger, who=a.who, now=a.clock(), campaign=claim.campaign)
+    failover.reached(a.ledger, claim)
     if answers.pause is not None:
-        _pause(a, claim, answers.pause)
+        _stop(a, claim, answers.pause, account=True)
     return _told(a, claim, "submitted", began, go_on=True)
 
 
@@ -228,7 +232,27 @@ def _recording(a: Account, record: Callable[[], bool]) -> None:
             return
 
 
-def _pause(a: Account, claim: Claim, why: str) -> None:
+def _expressible(a: Account, content: BatchContent) -> BatchContent:
+    """Leave out the options that were meant for another provider of the campaign, and that mean nothing here."""
+    can = a.provider.capabilities.options
+    options = {name: value for name, value in content.options.items() if name in can or name not in failover.FOR_ONE}
+    return content if len(options) == len(content.options) else replace(content, options=options)
+
+
+def _is_account(error: Refused) -> bool:
+    """Whether the account was refused, and not what was asked of it."""
+    return isinstance(error, Misconfigured) or not isinstance(error, InvalidRequest)
+
+
+def _not_reached(a: Account, claim: Claim, why: str) -> None:
+    after = timedelta(seconds=a.failover_after)
+    failover.not_reached(a.ledger, claim, why, after=after, who=a.who, now=a.clock())
+
+
+def _stop(a: Account, claim: Claim, why: str, *, account: bool) -> None:
+    """Stop a campaign at this provider: another one takes over where the account is in trouble, else it is paused."""
+    if account and failover.leave(a.ledger, claim.campaign, a.name, why, who=a.who, now=a.clock()):
+        return
     reason = why if why.startswith(a.name) else f"{a.name}: {why}"
     campaign = a.ledger.campaigns.get(claim.campaign)
     try:

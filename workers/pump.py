@@ -12,7 +12,7 @@ from typing import Any
 
 from celery import bootsteps
 
-from dispatcher import providers, recovery, release
+from dispatcher import failover, providers, recovery, release
 from dispatcher.campaign import CampaignState
 from dispatcher.errors import DispatcherError, SettingsError
 
@@ -157,5 +157,7 @@ class _Lead:
     def _pause_all(self, provider: str, now: datetime, reason: str) -> None:
         ledger = self._runtime.ledger
         for campaign in ledger.campaigns.releasing(provider):
+            if failover.leave(ledger, campaign.public_id, provider, reason, who=self._runtime.who, now=now):
+                continue
             ledger.campaigns.move(campaign, CampaignState.PAUSED, who=self._runtime.who, now=now, reason=reason)
             log.warning("campaign.paused campaign=%s reason=%s", campaign.public_id, reason)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
-from dispatcher import cancellation, receipts, recovery, submission, suppression
+from dispatcher import cancellation, privacy, receipts, recovery, submission, suppression
 from dispatcher.account import Account
 from dispatcher.errors import LedgerError, ProviderError, ThroughputUnavailable
 from dispatcher.provider import RenewsSubscriptions
@@ -49,6 +49,18 @@ def note_beat() -> None:
         runtime.ledger.leases.beat(BEAT, started_at=now, worked_at=None, now=now)
     except LedgerError as error:
         log.warning("beat.interrupted why=%s", error)
+
+
+@app.task(name="retention")
+def erase_finished() -> None:
+    """Erase the campaigns that ended longer ago than the settings keep them."""
+    days = runtime.settings.keep_days
+    if days is None:
+        return
+    try:
+        privacy.erase_finished(runtime.ledger, keep=timedelta(days=days), who=runtime.who, now=runtime.clock())
+    except LedgerError as error:
+        log.warning("retention.interrupted why=%s", error)
 
 
 @app.task(name="receipts")

@@ -1,5 +1,6 @@
 """The `dispatcher` command: parse → call an operation → print. No SQL and no HTTP in here."""
 
+import io
 import os
 import sys
 from typing import NoReturn
@@ -13,9 +14,12 @@ from dispatcher.cli import (
     care,
     demo,
     doubts,
+    events,
     ledgers,
     optouts,
     planning,
+    privacy,
+    reports,
     resources,
     running,
     spending,
@@ -52,9 +56,9 @@ for command in (
     campaigns.pause,
     campaigns.resume,
     campaigns.cancel,
-    campaigns.report,
     spending.budget,
     care.priority,
+    reports.report,
     doubts.unknown,
     doubts.resolve,
     running.poll,
@@ -65,6 +69,9 @@ for command in (
     accounts.list_providers,
     accounts.provider,
     accounts.inbox,
+    events.events,
+    privacy.forget,
+    privacy.erase,
     optouts.optouts,
     ledgers.ledger,
     *resources.groups(),
@@ -75,9 +82,13 @@ for command in (
 def main() -> NoReturn:
     """Run the command, and end the process with 0, 1 or 2; a person never sees a traceback of their own making."""
     try:
+        _check_arguments(sys.argv[1:])
         code = cli.main(standalone_mode=False)
     except click.ClickException as error:
-        error.show()
+        said = io.StringIO()
+        error.show(said)
+        # It quotes what was typed, or pasted.
+        click.echo(printable(said.getvalue().expandtabs(2)), nl=False, err=True)
         sys.exit(WRONG)
     except (click.Abort, KeyboardInterrupt):
         _say("interrupted")
@@ -93,6 +104,18 @@ def main() -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(FAILED)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _check_arguments(words: list[str]) -> None:
+    """Refuse bytes that are no text before they come to where only text can go: names, keys, the ledger."""
+    for position, word in enumerate(words, 1):
+        try:
+            word.encode()
+        except UnicodeEncodeError:
+            raise UsageError(
+                f"argument {position}, {word}, is not UTF-8: write it in UTF-8"
+                " (a list whose name is not can be given as -, on standard input)"
+            ) from None
 
 
 def _say(message: str) -> None:

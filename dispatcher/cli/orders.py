@@ -7,14 +7,14 @@ import secrets
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import click
 
-from dispatcher import providers
 from dispatcher.cli.accounts import take_lookup, usable
+from dispatcher.cli.chain import who_sends
 from dispatcher.cli.files import media_type, read_file, read_text
 from dispatcher.cli.output import printable
 from dispatcher.errors import InputError, UsageError
@@ -35,6 +35,7 @@ class Asked:
 
     file: Path | None
     provider: str
+    fallbacks: tuple[str, ...]
     text: str | None
     text_file: Path | None
     template: str | None
@@ -53,7 +54,7 @@ def what_is_sent(command: Callable[..., None]) -> Callable[..., None]:
     for add in reversed(
         (
             click.argument("file", required=False, type=click.Path(path_type=Path, allow_dash=True)),
-            click.option("--provider", required=True, type=click.Choice(providers.names()), help="Who sends it."),
+            who_sends,
             click.option("--text", help="The text; {column} stands for a value, {column|default} has a fallback."),
             click.option("--text-file", type=click.Path(path_type=Path), help="Read the text from a file (UTF-8)."),
             click.option("--template", metavar="ID", help="Use a text that the provider keeps (Sakari)."),
@@ -95,6 +96,7 @@ def put_together(
         public_id="c" + "".join(secrets.choice(_ALPHABET) for _ in range(9)),
         name=name or called,
         provider=asked.provider,
+        fallbacks=asked.fallbacks,
         text=_text(runtime, asked),
         phone_column=asked.phone_column,
         country=None if country is None else country.upper(),
@@ -114,7 +116,9 @@ def moment(text: str, *, now: datetime) -> datetime:
     """
     try:
         found = datetime.fromisoformat(text)
-    except ValueError:
+        if found.tzinfo is not None:
+            found = found.astimezone(UTC)  # what lies beyond the last year of the calendar fails here
+    except (ValueError, OverflowError):
         raise UsageError(f"--at {printable(text)}: write it as 2026-12-01T09:00+02:00") from None
     if found.tzinfo is None:
         raise UsageError(f"--at {printable(text)}: add the time zone, as in {printable(text)}+02:00 or …Z")

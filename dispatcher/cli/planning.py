@@ -9,9 +9,10 @@ import click
 from dispatcher import reporting
 from dispatcher.cli.accounts import take_lookup, usable
 from dispatcher.cli.care import Care, what_is_minded, with_care
+from dispatcher.cli.chain import capabilities_of, tell_missing
 from dispatcher.cli.opening import WHO, opened
 from dispatcher.cli.orders import Asked, put_together, what_is_sent
-from dispatcher.cli.output import console, duration, json_option, print_json, table
+from dispatcher.cli.output import console, duration, json_option, print_json, printable, table
 from dispatcher.cli.spending import Spending, what_may_be_spent, with_prices
 from dispatcher.ledger import PlanTotals
 from dispatcher.planning import Enqueued, Estimate
@@ -59,7 +60,7 @@ def enqueue(
                 runtime.ledger,
                 order,
                 source,
-                capabilities=runtime.provider(given.provider).capabilities,
+                capabilities=capabilities_of(runtime, order),
                 who=WHO,
                 clock=runtime.clock,
                 dry_run=dry_run,
@@ -70,9 +71,8 @@ def enqueue(
             print_json({"campaign": campaign, **_totals(done.totals), "again": done.again})
         else:
             _show_enqueued(done, given.provider)
-        missing = runtime.missing(given.provider)
-        if missing and not dry_run:
-            click.echo(f"note: {given.provider} is not set up here: the workers need {', '.join(missing)}", err=True)
+        if not dry_run:
+            tell_missing(runtime, order)
 
 
 def _totals(totals: PlanTotals) -> dict[str, int]:
@@ -138,7 +138,7 @@ def estimate(*, as_json: bool, **asked: Any) -> None:
         found = plan_and_estimate(
             order,
             source,
-            capabilities=provider.capabilities,
+            capabilities=capabilities_of(runtime, order),
             limits=runtime.limits(given.provider),
             suppressed=runtime.ledger.suppressions.among,
             now=runtime.clock(),
@@ -165,7 +165,7 @@ def _asking(runtime: Runtime, name: str) -> Any:
 
 def _show_estimate(found: Estimate, provider: str) -> None:
     if found.price is not None:
-        click.echo(f"price: {found.price:f} {found.currency or ''}".rstrip())
+        click.echo(f"price: {found.price:f} {printable(found.currency or '')}".rstrip())
     else:
         setting = f"DISPATCHER_{provider.upper()}__PRICE"
         click.echo(f"price: {provider} does not tell it before sending, and {setting} is not set")

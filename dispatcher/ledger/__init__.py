@@ -9,13 +9,16 @@ from dispatcher.ledger.care import Care, Tally
 from dispatcher.ledger.copying import copy_ledger, moved_to
 from dispatcher.ledger.database import Database
 from dispatcher.ledger.doubts import Doubts
+from dispatcher.ledger.failover import Failover
 from dispatcher.ledger.leases import Leases
 from dispatcher.ledger.outcomes import Outcomes
 from dispatcher.ledger.plans import Plans
+from dispatcher.ledger.privacy import ERASED, Forgotten, Privacy
 from dispatcher.ledger.receipts import Receipts
 from dispatcher.ledger.reports import Reports
 from dispatcher.ledger.rows import (
     Allowance,
+    Attempt,
     AwaitedReceipts,
     BatchContent,
     Campaign,
@@ -25,6 +28,7 @@ from dispatcher.ledger.rows import (
     Event,
     ExcludedRow,
     Exclusion,
+    Fate,
     NewCampaign,
     PlannedBatch,
     PlanTotals,
@@ -38,7 +42,9 @@ from dispatcher.ledger.suppressions import Suppressions
 from dispatcher.ledger.versioning import check_database, migrate, stored_version, version
 
 __all__ = [
+    "ERASED",
     "Allowance",
+    "Attempt",
     "AwaitedReceipts",
     "BatchContent",
     "Campaign",
@@ -48,6 +54,8 @@ __all__ = [
     "Event",
     "ExcludedRow",
     "Exclusion",
+    "Fate",
+    "Forgotten",
     "Ledger",
     "NewCampaign",
     "PlanTotals",
@@ -81,6 +89,8 @@ class Ledger:
     reports: Reports
     spending: Spending
     care: Care
+    failover: Failover
+    privacy: Privacy
 
     @property
     def version(self) -> str | None:
@@ -123,4 +133,6 @@ def open_ledger(url: str, *, pool_size: int = 8) -> Ledger:
         reports=Reports(database),
         spending=Spending(database),
         care=Care(database),
+        failover=Failover(database),
+        privacy=Privacy(database),
     )

@@ -40,7 +40,7 @@ class Batches:
         """
         with self._database.write() as tx:
             campaign = tx.first(
-                "SELECT c.id, c.public_id, c.budget, c.released_through FROM campaign c"
+                "SELECT c.id, c.public_id, c.budget, c.released_through, c.fallbacks, c.down_since FROM campaign c"
                 " WHERE c.provider = :provider AND c.state IN ('running', 'scheduled')"
                 " AND EXISTS (SELECT 1 FROM batch b WHERE b.campaign_id = c.id AND b.state = 'pending'"
                 f" AND b.due_at <= :now{RELEASED})"
@@ -51,7 +51,9 @@ class Batches:
             if campaign is None:
                 return None
             batch = tx.first(
-                "UPDATE batch SET state = 'claimed', owner = :owner, lease_until = :until, attempt = attempt + 1"
+                "UPDATE batch SET state = 'claimed', owner = :owner, lease_until = :until, attempt = attempt + 1,"
+                # What was planned for another provider that is down goes to this one, without that one's price.
+                " price = CASE WHEN provider = :provider THEN price END, provider = :provider"
                 " WHERE id = (SELECT id FROM batch WHERE campaign_id = :campaign_id AND state = 'pending'"
                 f" AND due_at <= :now{released_through(campaign)} ORDER BY due_at, id LIMIT 1"
                 + (" FOR UPDATE" if tx.postgresql else "")
@@ -59,6 +61,7 @@ class Batches:
                 " AND state = 'pending' RETURNING id, number, attempt, messages, segments, send_at",
                 owner=owner,
                 until=micros(now + lease),
+                provider=provider,
                 campaign_id=campaign.id,
                 now=micros(now),
             )
@@ -82,6 +85,8 @@ class Batches:
                 segments=batch.segments,
                 send_at=moment(batch.send_at),
                 allowance=watched(campaign.budget, allowance),
+                fallbacks=bool(campaign.fallbacks),
+                unreached=campaign.down_since is not None,
             )
             changes = shifts("batch", [("pending", "claimed", 1)])
             for name, amount in _suppress(tx, claim.batch_id).items():
@@ -102,17 +107,19 @@ class Batches:
         `scheduled_for` is when the provider is asked to send, where it keeps the time.
 
         False, with nothing changed, where the claim no longer gives the right to: the campaign was paused or
-        cancelled, the lease has ended or is another's, a recipient was suppressed since the claim, or a budget does
+        cancelled or has moved to another provider, the lease has ended or is another's, a recipient was suppressed since the claim, or a budget does
         not allow it.
         """
         with self._database.write() as tx:
             lock = " FOR SHARE" if claim.allowance is None else " FOR NO KEY UPDATE"
             campaign = tx.first(
-                "SELECT state, budget, committed, segment_price FROM campaign WHERE id = :id"
+                "SELECT state, provider, budget, committed, segment_price FROM campaign WHERE id = :id"
                 + (lock if tx.postgresql else ""),
                 id=claim.campaign_id,
             )
             if campaign is None or campaign.state not in ("running", "scheduled"):
+                return False
+            if campaign.provider != claim.provider:
                 return False
             first = claim.batch_id * MESSAGES_PER_BATCH
             opted_out = tx.first(

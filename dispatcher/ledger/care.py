@@ -159,7 +159,7 @@ class Care:
                 "SELECT reason, COUNT(*) AS many FROM (SELECT COALESCE(m.reason, 'no reason given') AS reason"
                 f" FROM batch b JOIN message m ON {MESSAGES_OF_BATCH}"
                 " WHERE b.campaign_id = :id AND b.state IN ('submitted', 'refused', 'unknown')"
-                f" AND m.state IN ({among}) LIMIT {_LOOKED_AT}) AS some GROUP BY reason"
+                f" AND m.state IN ({among}) LIMIT {_LOOKED_AT}) AS few GROUP BY reason"
                 " ORDER BY COUNT(*) DESC, reason LIMIT :most",
                 id=campaign_id,
                 most=most,

@@ -67,8 +67,8 @@ class Transaction:
     def stream(self, sql: str, **parameters: Any) -> Iterator[Row[Any]]:
         """Run a query and return its rows a few thousand at a time."""
         options = {"stream_results": True, "max_row_buffer": 5000}
-        result = self._connection.execute(text(sql), parameters, execution_options=options)
-        yield from result
+        with self._connection.execute(text(sql), parameters, execution_options=options) as result:
+            yield from result
 
     def run(self, sql: str, **parameters: Any) -> int:
         """Run a statement and return how many rows it touched."""

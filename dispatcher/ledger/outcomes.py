@@ -220,6 +220,10 @@ class Outcomes:
             if found is not None and found.state == BatchState.UNKNOWN and before is BatchState.SUBMITTING:
                 # The lease ended first, but the worker that held it knows better: nothing was sent.
                 before = BatchState.UNKNOWN
+                if not _any_unknown(tx, claim):
+                    # Given up, or its window has closed: to send it after all would be news to everyone.
+                    _keep_evidence(tx, claim, "not submitted", why, now=now)
+                    return False
             moved = tx.run(
                 "UPDATE batch SET state = :after, owner = NULL, lease_until = NULL, reason = :reason,"
                 " receipts_until = NULL, look_up_at = NULL, due_at = COALESCE(:due_at, due_at)"
@@ -283,6 +287,16 @@ def _still_expired(tx: Transaction, claim: Claim, now: datetime) -> bool:
         )
         is not None
     )
+
+
+def _any_unknown(tx: Transaction, claim: Claim) -> bool:
+    first = claim.batch_id * MESSAGES_PER_BATCH
+    row = tx.first(
+        "SELECT 1 FROM message WHERE id >= :first AND id < :end AND state = 'unknown' LIMIT 1",
+        first=first,
+        end=first + MESSAGES_PER_BATCH,
+    )
+    return row is not None
 
 
 def _requeue_unknown(tx: Transaction, claim: Claim) -> None:

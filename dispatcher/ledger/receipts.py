@@ -14,6 +14,9 @@ from dispatcher.ledger.spending import settle_changed
 from dispatcher.ledger.trail import count, note
 from dispatcher.message import MESSAGES_PER_BATCH, MessageState
 
+_TOLD_BY_RECEIPTS = frozenset({MessageState.DELIVERED, MessageState.UNDELIVERED, MessageState.EXPIRED})
+"""No receipt moves what was not yet submitted: that is for an answer or a look-up, together with its batch."""
+
 
 class Receipts:
     """The receipt poller's way into the ledger."""
@@ -99,6 +102,7 @@ class Receipts:
                 settled_at=micros(settlement.at or now),
             )
             for settlement in settlements
+            if settlement.state in _TOLD_BY_RECEIPTS
         ]
         with self._database.write() as tx:
             moved = _apply(tx, moves, who=who, what="receipts", now=now)

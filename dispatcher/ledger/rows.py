@@ -143,6 +143,8 @@ class Claim:
     segments: int
     send_at: datetime | None
     allowance: Allowance | None = None  # where its money is watched
+    fallbacks: bool = False  # whether another provider can take over
+    unreached: bool = False  # whether the last attempts reached nobody, where that is counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,6 +214,28 @@ class ReportLine:
     settled_at: datetime | None = None
     segments: int | None = None
     cost: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fate:
+    """What became of one message, for sums over many: times in seconds since 1970."""
+
+    number: int  # negative where only a pseudonym is left
+    state: str
+    reason: str | None
+    began_at: float | None  # submitted, or due at the provider where that is later
+    settled_at: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One request to submit a batch: when it began, how many seconds it took, what it carried."""
+
+    began_at: datetime
+    seconds: float | None
+    messages: int
+    segments: int
+    outcome: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

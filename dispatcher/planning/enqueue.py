@@ -161,7 +161,7 @@ def make_plan(
         template=template,
         phone_column=order.phone_column,
         country=order.country,
-        provider=order.provider,
+        provider=",".join((order.provider, *order.fallbacks)),
         capabilities=capabilities,
         suppressed=suppressed,
         due_at=handover(order.send_at, capabilities, now=now).due_at,
