@@ -45,9 +45,8 @@ def capabilities_of(runtime: Runtime, order: Order) -> Capabilities:
         if order.sender and not can.sender:
             raise UsageError(f"{name} takes no sender id, so it cannot take over: leave it, or --sender, out")
         for option in order.options.keys() - can.options - failover.FOR_ONE:
-            raise UsageError(
-                f"{name} cannot do {option.replace('_', ' ')}, so it cannot take over: leave it, or that option, out"
-            )
+            asked = "media" if option.startswith("media") else option.removesuffix("s").replace("_", "-")
+            raise UsageError(f"{name} cannot do --{asked}, so it cannot take over: leave it, or that option, out")
     return failover.narrowest(all_of_them)
 
 
