@@ -1,6 +1,8 @@
 """Judges campaigns by how they fare: the breaker stops one of which too much goes wrong, the canary goes before."""
 
 import logging
+import re
+from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
@@ -10,6 +12,9 @@ from dispatcher.errors import MoveNotAllowed
 from dispatcher.ledger import Campaign, Ledger, Tally
 
 log = logging.getLogger(__name__)
+
+_REQUEST = re.compile(r"^[A-Z]+ /\S*: ")
+_REASONS = 3
 
 LEAST_TRIED = 50
 """Messages that must have been tried before a share of them means something."""
@@ -80,7 +85,7 @@ def _broken(ledger: Ledger, tally: Tally) -> str | None:
     if bad <= limit * tried:
         return None
     first = told(ledger.care.reasons(tally.campaign_id, states=("refused", "unknown")))
-    since = " since it was resumed" if tally.tried_before else ""
+    since = " since it last went on" if tally.tried_before else ""
     return (
         f"breaker: {_percent(bad / tried)} of {tried:,} messages tried{since} were refused or are unknown, above"
         f" {_percent(limit)} ({refused:,} refused, {unknown:,} unknown in all; {first}): mend the cause, then resume"
@@ -124,8 +129,11 @@ def _canary_failed(ledger: Ledger, tally: Tally, *, who: str, now: datetime) -> 
 
 
 def told(reasons: list[tuple[str, int]]) -> str:
-    """Return the most frequent reasons in words."""
-    return "; ".join(f"{reason}: {many:,}" for reason, many in reasons) or "no reason given"
+    """Return the most frequent reasons in words; those of requests that differ in their path alone are one."""
+    found: Counter[str] = Counter()
+    for reason, many in reasons:
+        found[_REQUEST.sub("", reason)] += many
+    return "; ".join(f"{reason}: {many:,}" for reason, many in found.most_common(_REASONS)) or "no reason given"
 
 
 def _percent(share: float) -> str:

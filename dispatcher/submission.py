@@ -207,11 +207,11 @@ def _request(a: Account, claim: Claim, content: BatchContent, batch: OutgoingBat
     _recording(a, lambda: outcomes.submitted(claim, content, answers, now=a.clock(), receipt_window=window))
     reach("after_outcome")
     _suppress_opted_out(a, batch, answers)
-    if answers.refused or answers.missing:
-        care.judge(a.ledger, who=a.who, now=a.clock(), campaign=claim.campaign)
     failover.reached(a.ledger, claim)
     if answers.pause is not None:
         _stop(a, claim, answers.pause, account=True)
+    elif answers.refused or answers.missing:
+        care.judge(a.ledger, who=a.who, now=a.clock(), campaign=claim.campaign)
     return _told(a, claim, "submitted", began, go_on=True)
 
 

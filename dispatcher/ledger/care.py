@@ -93,13 +93,7 @@ class Care:
         """Count anew from here on what is tried and what goes wrong."""
         with self._database.write() as tx:
             hold_campaign(tx, campaign.id)
-            messages = _of(totals(tx, campaign.id), "message.")
-            tx.run(
-                "UPDATE campaign SET tried_before = :tried, bad_before = :bad WHERE id = :id",
-                tried=_tried(messages),
-                bad=_bad(messages),
-                id=campaign.id,
-            )
+            count_anew(tx, campaign.id)
 
     def begin_canary(self, campaign_id: int, *, batches: int) -> None:
         """Hold all batches of a draft back but the first so many, 0 where there is no more than the canary."""
@@ -151,7 +145,7 @@ class Care:
             told = f"{priority}, before: {campaign.priority}"
             note(tx, at=now, who=who, subject="campaign", what="priority", campaign_id=campaign.id, why=told)
 
-    def reasons(self, campaign_id: int, *, states: tuple[str, ...], most: int = 3) -> list[tuple[str, int]]:
+    def reasons(self, campaign_id: int, *, states: tuple[str, ...], most: int = 100) -> list[tuple[str, int]]:
         """Return the most frequent reasons of messages in some states, with how many of about a thousand have it."""
         among = ", ".join(f"'{state}'" for state in states)
         with self._database.read() as tx:
@@ -165,6 +159,17 @@ class Care:
                 most=most,
             )
         return [(str(row.reason), int(row.many)) for row in rows]
+
+
+def count_anew(tx: Transaction, campaign_id: int) -> None:
+    """Count from here on what is tried and what goes wrong, in a transaction that holds the campaign."""
+    messages = _of(totals(tx, campaign_id), "message.")
+    tx.run(
+        "UPDATE campaign SET tried_before = :tried, bad_before = :bad WHERE id = :id",
+        tried=_tried(messages),
+        bad=_bad(messages),
+        id=campaign_id,
+    )
 
 
 def _note_canary(tx: Transaction, campaign_id: int, more: Mapping[str, Any]) -> None:

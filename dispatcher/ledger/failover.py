@@ -4,6 +4,7 @@ import json
 from datetime import datetime
 from decimal import Decimal
 
+from dispatcher.ledger.care import count_anew
 from dispatcher.ledger.database import Database, micros, millionths, moment
 from dispatcher.ledger.rows import Campaign, Claim
 from dispatcher.ledger.spending import hold_campaign
@@ -48,6 +49,8 @@ class Failover:
                 served=None if level is None else level.served,
                 id=campaign.id,
             )
+            # What went wrong at the one that was left says nothing of the next.
+            count_anew(tx, campaign.id)
             note(
                 tx,
                 at=now,

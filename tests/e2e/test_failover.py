@@ -16,12 +16,12 @@ def who_sent(home: Home, text: str) -> Counter[str]:
 
 def test_without_credit_the_rest_goes_through_the_next_provider(running: Home) -> None:
     running.sandbox.record.set_credits("winsms", 1000)
-    people = str(running.people(2500))
+    people = str(running.people(2000))
     found = running.json("enqueue", people, "--provider", "winsms,bsg", "--text", "Credit {first_name}")
     status = running.wait(found["campaign"])
     running.sandbox.record.set_credits("winsms", 1_000_000)
-    assert who_sent(running, "Credit") == {"winsms": 1000, "bsg": 1500}
-    assert fates(running.report(found["campaign"])) == {"delivered": 2500}
+    assert who_sent(running, "Credit") == {"winsms": 1000, "bsg": 1000}
+    assert fates(running.report(found["campaign"])) == {"delivered": 2000}
     assert (status["provider"], status["failover"]["fallbacks"]) == ("bsg", [])
     [moved] = status["failover"]["moved"]
     assert (moved["from"], moved["to"]) == ("winsms", "bsg")
@@ -57,7 +57,6 @@ def test_one_that_cannot_be_reached_is_left_after_a_while(home: Home) -> None:
         home.up()
         people = str(home.people(600))
         campaign = home.json("enqueue", people, "--provider", "sakari,winsms", "--text", "Hi")["campaign"]
-        assert "fallbacks" in home.run("status", campaign).stdout
         status = home.wait(campaign)
         assert "in a row: " in status["failover"]["moved"][0]["why"]
         assert who_sent(home, "Hi") == {"winsms": 600}

@@ -23,6 +23,8 @@ def priced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
             "DISPATCHER_BSG__MESSAGES_PER_REQUEST": "20",
             "DISPATCHER_SAKARI__MESSAGES_PER_REQUEST": "20",
             "DISPATCHER_SAKARI__BUDGET_PER_DAY": "250",
+            # One request after the other, so that what the first one tells is known before the second.
+            "DISPATCHER_WINSMS__REQUESTS_PER_SECOND": "1",
         }
         made.up()
         yield made

@@ -74,7 +74,7 @@ def test_refusals_beyond_the_limit_pause_the_campaign_and_resume_counts_anew(
     assert judge(ledger) == []
     send(ledger, refused=15)
     assert judge(ledger) == [campaign.public_id]
-    assert "of 90 messages tried since it was resumed" in str(current(ledger, campaign).reason)
+    assert "of 90 messages tried since it last went on" in str(current(ledger, campaign).reason)
 
 
 def test_lost_answers_count_from_the_fifth_batch_on(ledger: Ledger, enqueue: Enqueue) -> None:
