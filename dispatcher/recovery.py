@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from dispatcher import care
 from dispatcher.account import PATIENCE, Account
 from dispatcher.campaign import CampaignState
 from dispatcher.errors import InvalidRequest, ProviderError, Throttled, Unreachable
@@ -43,6 +44,7 @@ def sweep(ledger: Ledger, *, receipt_windows: Mapping[str, timedelta], who: str,
     cancelled = ledger.campaigns.settle_cancelled(who=who, now=now)
     closed = ledger.receipts.close_windows(who=who, now=now)
     drafts = ledger.plans.discard_abandoned(now=now)
+    care.judge(ledger, who=who, now=now)
     moved = ledger.campaigns.advance(who=who, now=now)
     if expired:
         log.warning("leases.expired batches=%d", expired)

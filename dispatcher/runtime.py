@@ -11,7 +11,7 @@ from dispatcher import providers
 from dispatcher.account import Account
 from dispatcher.config import Settings, load
 from dispatcher.errors import LedgerError, SettingsError
-from dispatcher.ledger import Ledger, open_ledger
+from dispatcher.ledger import Allowance, Ledger, open_ledger
 from dispatcher.provider import Provider
 from dispatcher.throughput import Limits, Throughput
 
@@ -81,7 +81,14 @@ class Runtime:
             throughput=self.throughput,
             who=self.who,
             clock=self.clock,
+            allowance=self.allowance(name),
+            failover_after=self.settings.failover_after,
         )
+
+    def allowance(self, name: str) -> Allowance:
+        """Return what the settings say of the money at a provider."""
+        section = self.settings.section(name)
+        return Allowance(per_day=section.budget_per_day, price=section.price)
 
     def limits(self, name: str) -> Limits:
         """Return the limits of a provider account, as they are set."""

@@ -11,6 +11,7 @@ from dispatcher import __version__
 from dispatcher.cli import (
     accounts,
     campaigns,
+    care,
     demo,
     doubts,
     events,
@@ -22,6 +23,7 @@ from dispatcher.cli import (
     reports,
     resources,
     running,
+    spending,
 )
 from dispatcher.cli.output import printable
 from dispatcher.errors import DispatcherError, UsageError
@@ -57,6 +59,8 @@ for command in (
     campaigns.pause,
     campaigns.resume,
     campaigns.cancel,
+    spending.budget,
+    care.priority,
     reports.report,
     doubts.unknown,
     doubts.resolve,

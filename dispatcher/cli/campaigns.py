@@ -94,13 +94,12 @@ def cancel(campaign: str, *, as_json: bool) -> None:
         found = runtime.ledger.campaigns.get(campaign)
         first = cancellation.cancel(runtime.ledger, found, who=WHO, clock=runtime.clock)
         recalled = cancellation.Recalled()
-        if cancellation.to_take_back(runtime.ledger, found, now=runtime.clock()):
+        holding = cancellation.to_take_back(runtime.ledger, found, now=runtime.clock())
+        for provider in holding:
             try:
-                recalled = cancellation.recall(
-                    runtime.account(found.provider), campaign=found, max_wait=0.5, seconds=0.5
-                )
+                recalled += cancellation.recall(runtime.account(provider), campaign=found, max_wait=0.5, seconds=0.5)
             except (ThroughputUnavailable, ProviderError) as error:
-                recalled = cancellation.Recalled(left=1, why=str(error))
+                recalled += cancellation.Recalled(left=1, why=str(error))
         status = reporting.status(runtime.ledger, runtime.ledger.campaigns.get(found.public_id))
         if as_json:
             told = {"messages": recalled.messages, "refused": recalled.refused, "left": recalled.left}
@@ -109,7 +108,7 @@ def cancel(campaign: str, *, as_json: bool) -> None:
         click.echo(f"campaign {found.public_id} {'cancelled' if first else 'was cancelled already'}")
         if recalled.messages or recalled.refused:
             click.echo(
-                f"{recalled.messages:,} messages taken back from {found.provider},"
+                f"{recalled.messages:,} messages taken back from {', '.join(holding)},"
                 f" {reporting.amount(recalled.refunded)} credits refunded; {recalled.refused:,} were too late"
             )
         if recalled.left:

@@ -13,9 +13,9 @@ from typing import Any, BinaryIO
 
 import click
 
-from dispatcher import providers
 from dispatcher.account import ENDLESS, MOST_PAGES
 from dispatcher.cli.accounts import take_lookup, usable
+from dispatcher.cli.chain import who_sends
 from dispatcher.cli.files import media_type, read_file, read_text
 from dispatcher.cli.lists import ListOptions
 from dispatcher.cli.output import printable
@@ -37,6 +37,7 @@ class Asked:
 
     file: Path | None
     provider: str
+    fallbacks: tuple[str, ...]
     text: str | None
     text_file: Path | None
     template: str | None
@@ -54,7 +55,7 @@ def what_is_sent(command: Callable[..., None]) -> Callable[..., None]:
     for add in reversed(
         (
             click.argument("file", required=False, type=click.Path(path_type=Path, allow_dash=True)),
-            click.option("--provider", required=True, type=click.Choice(providers.names()), help="Who sends it."),
+            who_sends,
             click.option("--text", help="The text; {column} stands for a value, {column|default} has a fallback."),
             click.option("--text-file", type=click.Path(path_type=Path), help="Read the text from a file (UTF-8)."),
             click.option("--template", metavar="ID", help="Use a text that the provider keeps (Sakari)."),
@@ -96,6 +97,7 @@ def put_together(
         public_id=new_public_id(),
         name=name or called,
         provider=asked.provider,
+        fallbacks=asked.fallbacks,
         text=_text(runtime, asked),
         phone_column=lists.phone_column,
         country=None if country is None else country.upper(),

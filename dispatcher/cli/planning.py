@@ -8,10 +8,13 @@ import click
 
 from dispatcher import reporting
 from dispatcher.cli.accounts import take_lookup, usable
+from dispatcher.cli.care import Care, what_is_minded, with_care
+from dispatcher.cli.chain import capabilities_of, tell_missing
 from dispatcher.cli.lists import how_it_is_read, show_notes, taken
 from dispatcher.cli.opening import WHO, opened
 from dispatcher.cli.orders import Asked, put_together, what_is_sent
 from dispatcher.cli.output import console, duration, json_option, print_json, printable, table
+from dispatcher.cli.spending import Spending, what_may_be_spent, with_prices
 from dispatcher.ledger import PlanTotals
 from dispatcher.planning import Enqueued, Estimate
 from dispatcher.planning import enqueue as plan_and_enqueue
@@ -23,6 +26,8 @@ from dispatcher.runtime import Runtime
 @click.command(short_help="Plan a list of recipients and enqueue the campaign.")
 @what_is_sent
 @how_it_is_read
+@what_may_be_spent
+@what_is_minded
 @click.option("--name", help="What to call the campaign; the file's name by default.")
 @click.option("--at", "send_at", metavar="TIME", help="Send then, e.g. 2026-12-01T09:00+02:00; at once by default.")
 @click.option(
@@ -48,17 +53,19 @@ def enqueue(
       cat people.csv | dispatcher enqueue - --provider winsms --text "Hello" --dry-run
     """
     lists = taken(asked)
+    spent, minded = Spending.taken(asked), Care.taken(asked)
     given = Asked(**asked)
     with opened() as runtime:
         order, source = put_together(
             runtime, given, lists=lists, name=name, send_at=send_at, key=key, dry_run=dry_run
         )
+        order = with_care(runtime, with_prices(runtime, order, budget=spent.budget), minded, source)
         with planning_progress() as tick:
             done = plan_and_enqueue(
                 runtime.ledger,
                 order,
                 source,
-                capabilities=runtime.provider(given.provider).capabilities,
+                capabilities=capabilities_of(runtime, order),
                 who=WHO,
                 clock=runtime.clock,
                 dry_run=dry_run,
@@ -70,9 +77,8 @@ def enqueue(
         else:
             _show_enqueued(done, given.provider)
             show_notes(done.notes)
-        missing = runtime.missing(given.provider)
-        if missing and not dry_run:
-            click.echo(f"note: {given.provider} is not set up here: the workers need {', '.join(missing)}", err=True)
+        if not dry_run:
+            tell_missing(runtime, order)
 
 
 def totals_of(totals: PlanTotals) -> dict[str, int]:
@@ -135,18 +141,19 @@ def planning_progress() -> Iterator[Any]:
 def estimate(*, as_json: bool, **asked: Any) -> None:
     """Say what a campaign to FILE would come to: messages, segments, price, and the time at the provider's limits.
 
-    The price is the provider's own, where it tells one; nothing is sent and nothing is changed.
+    The price is the provider's own, where it tells one, else that of the settings; nothing is sent and nothing is changed.
     """
     lists = taken(asked)
     given = Asked(**asked)
     with opened() as runtime:
         order, source = put_together(runtime, given, lists=lists, dry_run=True)
+        order = with_prices(runtime, order, estimating=True)
         provider = runtime.provider(given.provider)
         prices = isinstance(provider, EstimatesPrice) and not runtime.missing(given.provider)
         found = plan_and_estimate(
             order,
             source,
-            capabilities=provider.capabilities,
+            capabilities=capabilities_of(runtime, order),
             limits=runtime.limits(given.provider),
             suppressed=runtime.ledger.suppressions.among,
             now=runtime.clock(),
@@ -184,6 +191,7 @@ def _show_estimate(found: Estimate, provider: str) -> None:
     if found.price is not None:
         click.echo(f"price: {found.price:f} {printable(found.currency or '')}".rstrip())
     else:
-        click.echo(f"price: {provider} does not tell it before sending")
+        setting = f"DISPATCHER_{provider.upper()}__PRICE"
+        click.echo(f"price: {provider} does not tell it before sending, and {setting} is not set")
     took = "at once: no limit is set" if found.seconds is None else f"about {duration(found.seconds)}"
     click.echo(f"time to send at the limits that are set: {took}")

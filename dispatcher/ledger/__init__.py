@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from dispatcher.errors import DispatcherError, LedgerError
 from dispatcher.ledger.batches import Batches
 from dispatcher.ledger.campaigns import Campaigns
+from dispatcher.ledger.care import Care, Tally
 from dispatcher.ledger.copying import copy_ledger, moved_to
 from dispatcher.ledger.database import Database
 from dispatcher.ledger.doubts import Doubts
+from dispatcher.ledger.failover import Failover
 from dispatcher.ledger.leases import Leases
 from dispatcher.ledger.outcomes import Outcomes
 from dispatcher.ledger.plans import Plans
@@ -15,6 +17,7 @@ from dispatcher.ledger.privacy import ERASED, Forgotten, Privacy
 from dispatcher.ledger.receipts import Receipts
 from dispatcher.ledger.reports import Reports
 from dispatcher.ledger.rows import (
+    Allowance,
     Attempt,
     AwaitedReceipts,
     BatchContent,
@@ -34,11 +37,13 @@ from dispatcher.ledger.rows import (
     Suppression,
     WorkerSeen,
 )
+from dispatcher.ledger.spending import Shortage, Spending
 from dispatcher.ledger.suppressions import Suppressions
 from dispatcher.ledger.versioning import check_database, migrate, stored_version, version
 
 __all__ = [
     "ERASED",
+    "Allowance",
     "Attempt",
     "AwaitedReceipts",
     "BatchContent",
@@ -57,7 +62,9 @@ __all__ = [
     "PlannedBatch",
     "ReportLine",
     "SentTo",
+    "Shortage",
     "Suppression",
+    "Tally",
     "WorkerSeen",
     "check_database",
     "copy_ledger",
@@ -80,6 +87,9 @@ class Ledger:
     suppressions: Suppressions
     leases: Leases
     reports: Reports
+    spending: Spending
+    care: Care
+    failover: Failover
     privacy: Privacy
 
     @property
@@ -121,5 +131,8 @@ def open_ledger(url: str, *, pool_size: int = 8) -> Ledger:
         suppressions=Suppressions(database),
         leases=Leases(database),
         reports=Reports(database),
+        spending=Spending(database),
+        care=Care(database),
+        failover=Failover(database),
         privacy=Privacy(database),
     )

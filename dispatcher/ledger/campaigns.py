@@ -125,7 +125,7 @@ class Campaigns:
                 raise MoveNotAllowed(
                     f"campaign {campaign.public_id} is {before.value}: it cannot become {state.value}"
                 )
-            _move(tx, campaign.id, before, state, who=who, now=now, reason=reason)
+            move_campaign(tx, campaign.id, before, state, who=who, now=now, reason=reason)
             return True
 
     def settle_cancelled(
@@ -182,7 +182,7 @@ class Campaigns:
                 if current is not None and current.state == row.state:
                     # What paused it stays with it to the end.
                     reason = row.reason if state is CampaignState.COMPLETED else None
-                    _move(tx, row.id, CampaignState(row.state), state, who=who, now=now, reason=reason)
+                    move_campaign(tx, row.id, CampaignState(row.state), state, who=who, now=now, reason=reason)
                     moved.append((str(row.public_id), state))
         return moved
 
@@ -237,7 +237,7 @@ def _runs(ids: list[int]) -> Iterator[tuple[int, int]]:
     yield first, last
 
 
-def _move(
+def move_campaign(
     tx: Transaction,
     campaign_id: int,
     before: CampaignState,
@@ -247,6 +247,7 @@ def _move(
     now: datetime,
     reason: str | None,
 ) -> None:
+    """Move a campaign inside a caller's transaction that holds its row."""
     tx.run(
         "UPDATE campaign SET state = :after, reason = :reason,"
         " started_at = CASE WHEN :runs THEN COALESCE(started_at, :now) ELSE started_at END,"

@@ -10,6 +10,7 @@ from dispatcher.ledger.database import Database, Transaction, micros, moment
 from dispatcher.ledger.messages import MESSAGES_OF_BATCH, move_batch_messages, move_messages
 from dispatcher.ledger.outcomes import in_words, merged, message_moves
 from dispatcher.ledger.rows import BatchContent, Doubt
+from dispatcher.ledger.spending import hold_campaign, recount
 from dispatcher.ledger.trail import count, note, shifts
 from dispatcher.message import MESSAGES_PER_BATCH, MessageState, message_id
 from dispatcher.provider import Answers
@@ -135,6 +136,7 @@ class Doubts:
         """
         begins = max(now, doubt.scheduled_for or now)
         with self._database.write() as tx:
+            hold_campaign(tx, doubt.campaign_id)
             unknown = _unknown(tx, doubt)
             if not unknown:
                 return False
@@ -165,6 +167,7 @@ class Doubts:
                 and index not in answers.missing
                 and message_id(doubt.batch_id, position) in unknown
             )
+            recount(tx, [doubt.batch_id], who=who, now=now)
             count(tx, campaign_id=doubt.campaign_id, batch_id=doubt.batch_id, changes=changes)
             after = BatchState.SUBMITTED.value
             told = f"{evidence}: {in_words(len(content.positions), answers)}"
@@ -174,6 +177,7 @@ class Doubts:
     def free(self, doubt: Doubt, *, evidence: str, who: str, now: datetime) -> bool:
         """Settle the doubt of a whole batch: it never reached the provider, or may be sent again. It is pending."""
         with self._database.write() as tx:
+            hold_campaign(tx, doubt.campaign_id)
             if not doubt.whole or not _unknown(tx, doubt):
                 return False
             tx.run(
@@ -186,6 +190,7 @@ class Doubts:
             changes = move_batch_messages(
                 tx, doubt.batch_id, MessageState.UNKNOWN, MessageState.QUEUED, reason=None
             ) | shifts("batch", [("unknown", "pending", 1)])
+            recount(tx, [doubt.batch_id], who=who, now=now)
             count(tx, campaign_id=doubt.campaign_id, batch_id=doubt.batch_id, changes=changes)
             _told(tx, doubt, "freed", evidence, who=who, now=now, after=BatchState.PENDING.value)
             return True
@@ -196,6 +201,7 @@ class Doubts:
         Returns how many; none where another settled the doubt first.
         """
         with self._database.write() as tx:
+            hold_campaign(tx, doubt.campaign_id)
             if not _unknown(tx, doubt):
                 return 0
             changes = move_batch_messages(
@@ -207,6 +213,7 @@ class Doubts:
                 settled_at=micros(now),
             )
             tx.run("UPDATE batch SET look_up_at = NULL WHERE id = :id", id=doubt.batch_id)
+            recount(tx, [doubt.batch_id], who=who, now=now)
             count(tx, campaign_id=doubt.campaign_id, batch_id=doubt.batch_id, changes=changes)
             _told(tx, doubt, "given up", "by a person", who=who, now=now)
             return changes.get("message.unconfirmed", 0)

@@ -120,6 +120,14 @@ class Campaign:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Allowance:
+    """What the settings say of the money at a provider, in its own unit: for a day (UTC), and for a segment."""
+
+    per_day: Decimal | None = None
+    price: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
     """A batch held under a lease by one worker: proof of the right to attempt it."""
 
@@ -134,6 +142,9 @@ class Claim:
     messages: int
     segments: int
     send_at: datetime | None
+    allowance: Allowance | None = None  # where its money is watched
+    fallbacks: bool = False  # whether another provider can take over
+    unreached: bool = False  # whether the last attempts reached nobody, where that is counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

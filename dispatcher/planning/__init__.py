@@ -2,9 +2,11 @@
 
 from dispatcher.planning.again import SentBefore
 from dispatcher.planning.columns import find_fields, find_phone_column
+from dispatcher.planning.counting import count_rows
 from dispatcher.planning.enqueue import Enqueued, Order, enqueue
 from dispatcher.planning.estimate import Estimate, estimate, seconds_to_send
 from dispatcher.planning.plan import Plan
+from dispatcher.planning.pricing import Tariff
 from dispatcher.planning.recipients import Chunk, Format, Reading, Recipients, open_recipients
 
 __all__ = [
@@ -17,6 +19,8 @@ __all__ = [
     "Reading",
     "Recipients",
     "SentBefore",
+    "Tariff",
+    "count_rows",
     "enqueue",
     "estimate",
     "find_fields",

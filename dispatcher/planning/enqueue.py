@@ -13,7 +13,9 @@ from dispatcher.ledger import Campaign, ExcludedRow, Ledger, NewCampaign, Planne
 from dispatcher.planning.behind import Behind
 from dispatcher.planning.calm import calm
 from dispatcher.planning.columns import USUAL, choose_phone_column
+from dispatcher.planning.guard import Guard
 from dispatcher.planning.plan import Plan
+from dispatcher.planning.pricing import Tariff
 from dispatcher.planning.reading.rows import Reader
 from dispatcher.planning.recipients import Reading, Recipients, open_recipients
 from dispatcher.provider import Capabilities
@@ -59,6 +61,8 @@ class Order:
     retry_of: str | None = None
     variants: Mapping[str, str] = field(default_factory=dict)  # name → text, for some of the recipients
     adds_to: Campaign | None = None  # add to this campaign instead of making one
+    tariffs: Mapping[str, Tariff] = field(default_factory=dict)  # what a segment costs, by provider
+    price_needed: bool = False  # since a budget is to be held
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,13 +106,19 @@ def enqueue(
         plan = make_plan(order, recipients, capabilities=capabilities, suppressed=ledger.suppressions.among, now=now)
         if into is not None:
             plan.know(ledger.reports.rows_by_number(into))
+        guard = Guard(
+            provider=order.provider,
+            tariffs=order.tariffs,
+            price_needed=order.price_needed,
+            canary=order.rules.get("canary", {}).get("messages"),
+        )
         if dry_run:
-            for _ in located(plan, recipients):
+            for _ in guard.steps(located(plan, recipients)):
                 progress(plan.totals)
             check_not_empty(plan.totals, recipients)
             return Enqueued(
                 campaign=None,
-                totals=plan.totals,
+                totals=guard.totals(plan.totals),
                 repaired=plan.numbers.many_repaired,
                 notes=told(order, plan, recipients),
             )
@@ -137,19 +147,21 @@ def enqueue(
         )
         campaign_id = ledger.plans.begin(new, who=who, now=now)
         try:
-            _write(ledger, campaign_id, plan, recipients, clock=clock, progress=progress)
+            _write(ledger, campaign_id, plan, recipients, guard, clock=clock, progress=progress)
             check_not_empty(plan.totals, recipients)
+            guard.write(ledger, campaign_id)
         except BaseException:
             # Also on Ctrl-C. A kill leaves a draft that never sends, and that the next enqueue or worker removes.
             ledger.plans.discard(campaign_id)
             raise
+        totals = guard.totals(plan.totals)
         if into is None:
-            ledger.plans.finish(campaign_id, plan.totals, who=who, now=clock())
+            ledger.plans.finish(campaign_id, totals, who=who, now=clock())
         else:
-            ledger.plans.add(campaign_id, into, plan.totals, who=who, now=clock())
+            ledger.plans.add(campaign_id, into, totals, who=who, now=clock())
     return Enqueued(
         campaign=ledger.campaigns.get(order.public_id if into is None else into.public_id),
-        totals=plan.totals,
+        totals=totals,
         repaired=plan.numbers.many_repaired,
         notes=told(order, plan, recipients),
     )
@@ -178,7 +190,7 @@ def make_plan(
         phone_column=order.phone_column or choose_phone_column(recipients.header, recipients.first),
         country=order.country,
         country_column=order.country_column,
-        provider=order.provider,
+        provider=",".join((order.provider, *order.fallbacks)),
         capabilities=capabilities,
         suppressed=suppressed,
         due_at=handover(order.send_at, capabilities, now=now).due_at,
@@ -204,6 +216,7 @@ def _write(
     campaign_id: int,
     plan: Plan,
     recipients: Recipients,
+    guard: Guard,
     *,
     clock: Callable[[], datetime],
     progress: Callable[[PlanTotals], None],
@@ -229,7 +242,7 @@ def _write(
 
     waiting = 0
     with Behind() as behind:
-        for step in located(plan, recipients):
+        for step in guard.steps(located(plan, recipients)):
             if isinstance(step, PlannedBatch):
                 batches.append(step)
                 waiting += len(step.numbers)

@@ -11,6 +11,7 @@ from typing import BinaryIO
 from dispatcher.ledger import PlannedBatch, PlanTotals
 from dispatcher.planning.calm import calm
 from dispatcher.planning.enqueue import Order, check_not_empty, check_options, located, make_plan, told
+from dispatcher.planning.pricing import Forecast, Tariff
 from dispatcher.planning.recipients import open_recipients
 from dispatcher.provider import Capabilities, OutgoingBatch, Price
 from dispatcher.rendering import render_batch
@@ -19,7 +20,7 @@ from dispatcher.throughput import Limits
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
-    """What a campaign would come to. `price` is None where the provider does not tell it; `seconds` where unlimited."""
+    """What a campaign would come to. `price` is None where nobody tells it; `seconds` where unlimited."""
 
     totals: PlanTotals
     price: Decimal | None
@@ -41,6 +42,8 @@ def estimate(
 ) -> Estimate:
     """Plan without changing anything, asking the price of each batch where the provider tells it.
 
+    Where it does not, the order's tariff tells.
+
     Raises:
         InputError: as for enqueueing.
         ProviderError: the price could not be had.
@@ -51,8 +54,12 @@ def estimate(
     with calm(), open_recipients(source, order.reading) as recipients:
         plan = make_plan(order, recipients, capabilities=capabilities, suppressed=suppressed, now=now)
         number = 0
+        forecast = Forecast(order.tariffs.get(order.provider, Tariff()))
         for step in located(plan, recipients):
-            if not isinstance(step, PlannedBatch) or ask_price is None:
+            if not isinstance(step, PlannedBatch):
+                continue
+            forecast.add(step.numbers, step.segments)
+            if ask_price is None:
                 continue
             number += 1
             quoted = ask_price(_outgoing(order, step, number))
@@ -60,6 +67,8 @@ def estimate(
             price = None if price is None or quoted.amount is None else price + quoted.amount
         check_not_empty(plan.totals, recipients)
     totals = plan.totals
+    if price is None and forecast.price is not None and not forecast.unpriced:
+        price = forecast.cost
     return Estimate(
         totals=totals,
         price=price,

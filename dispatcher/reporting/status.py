@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
+from dispatcher import care, failover, spending
 from dispatcher.batch import BatchState
 from dispatcher.campaign import CampaignState
 from dispatcher.ledger import Campaign, Ledger
@@ -35,7 +36,7 @@ def status(ledger: Ledger, campaign: Campaign) -> dict[str, Any]:
     """Return all that is known of a campaign as a whole; every state is present."""
     counts = ledger.campaigns.counts(campaign)
     found = summary(campaign)
-    found["reason"] = _reason(campaign, counts.batches)
+    found["reason"] = _reason(campaign, counts.batches) or spending.why_held(ledger, campaign)
     return {
         **found,
         "messages": {state.value: counts.messages[state] for state in MessageState},
@@ -49,6 +50,9 @@ def status(ledger: Ledger, campaign: Campaign) -> dict[str, Any]:
         "segments_submitted": counts.segments_submitted,
         "cost": amount(counts.cost),
         "refunded": amount(counts.refunded),
+        "care": care.described(campaign),
+        "failover": failover.described(campaign),
+        "money": spending.described(ledger, campaign),
         "notes": ledger.campaigns.notes(campaign),
         "open": sum(counts.messages[state] for state in OPEN_MESSAGE_STATES),
     }

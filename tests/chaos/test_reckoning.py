@@ -9,9 +9,9 @@ from typing import Any, cast
 
 import pytest
 
-from dispatcher.ledger import Ledger, NewCampaign, PlannedBatch, PlanTotals, Settlement, open_ledger
+from dispatcher.ledger import Ledger, NewCampaign, PlannedBatch, PlanTotals, open_ledger
 from dispatcher.message import MessageState, message_id
-from dispatcher.provider import Answers
+from dispatcher.provider import Answers, Receipt
 from dispatcher.sandbox import Accepted, Outcome, Record
 from tests.chaos.reckoning import _reckon, peak
 from tests.chaos.world import Plan, Sent, World
@@ -55,7 +55,7 @@ def world(ledger: Ledger, provider: str, *, outcome: str) -> World:
             answers = Answers(provider_message_ids=["1", "2"], costs=[None, None])
             ledger.outcomes.submitted(claim, content, answers, now=NOW, receipt_window=LEASE)
             settled = [
-                Settlement(message_id=message_id(claim.batch_id, at), state=MessageState.DELIVERED, at=NOW)
+                Receipt(message_id=message_id(claim.batch_id, at), state=MessageState.DELIVERED, at=NOW)
                 for at in range(2)
             ]
             ledger.receipts.apply(settled, asked={}, who="test", now=NOW)

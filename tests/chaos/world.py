@@ -298,6 +298,8 @@ def world(plan: Plan, *, start: bool = True) -> Iterator[World]:
             "DISPATCHER_HOME": str(folder / "home"),
             "DISPATCHER_POLL_EVERY": "1",
             "DISPATCHER_LEASE_MARGIN": str(plan.margin),
+            # Here a share of everything goes wrong on purpose.
+            "DISPATCHER_BREAKER": "0",
             "DISPATCHER_DRAIN_SECONDS": "5",
             # So that what was lost a while ago is still found, however much was sent since.
             "DISPATCHER_SAKARI__RECEIPT_PAGES": "1000",
