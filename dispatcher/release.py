@@ -1,9 +1,12 @@
 """Decides which batches may go now, and how: handed to the provider to send later, sent at once, or held here."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
-from dispatcher.ledger import Ledger
+from dispatcher.hours import LocalHours, Stretch, from_rules, parse_place
+from dispatcher.ledger import Campaign, Ledger
 from dispatcher.provider import Capabilities
 
 SLICE = "slice"
@@ -13,6 +16,8 @@ BEAT = "beat"
 """The name under which the periodic schedule gives its sign of life."""
 
 _TIME_TO_FIND = timedelta(minutes=1)
+_NEVER_OPEN = timedelta(days=1)
+"""So long a batch is held for which there is no opening in sight; then the calendar is asked again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,21 +26,63 @@ class Handover:
 
     due_at: datetime
     scheduled_for: datetime | None = None
+    until: datetime | None = None  # no request may leave from then on; None: there is no such limit
+    why: str = "held until its time"
 
 
-def handover(send_at: datetime | None, capabilities: Capabilities, *, now: datetime) -> Handover:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """Messages of a campaign that wait for the hours of a place to begin."""
+
+    until: datetime
+    hours: LocalHours
+    messages: int
+
+
+def handover(
+    send_at: datetime | None,
+    capabilities: Capabilities,
+    *,
+    now: datetime,
+    hours: LocalHours | None = None,
+    reconcilable: bool = False,
+    expires_at: datetime | None = None,
+) -> Handover:
     """Return how a batch wanted at `send_at` goes, as things stand at `now`.
 
     The provider holds it where it has a schedule that can express the time and reach it; else the ledger does,
-    exact to the second.
+    exact to the second. With `hours` it goes within them: what waits for them to begin is held in the ledger.
+    `reconcilable` asks for a schedule even where it could go at once. What would go when it has expired never does.
     """
-    if send_at is None or send_at <= now:
-        return Handover(due_at=now)
-    ahead = capabilities.schedule_ahead
-    whole = (send_at - datetime(1970, 1, 1, tzinfo=UTC)) % capabilities.schedule_step == timedelta(0)
-    if ahead is None or not whole or send_at - now < capabilities.schedule_least:
-        return Handover(due_at=send_at)
-    return Handover(due_at=max(now, send_at - ahead), scheduled_for=send_at)
+    wanted = now if send_at is None else max(send_at, now)
+    until = None
+    if hours is not None:
+        stretch = hours.stretch(wanted)
+        if stretch is None:
+            return Handover(due_at=now + _NEVER_OPEN, why=f"held: no hour is open in {hours.place}")
+        wanted, until = stretch.begin, stretch.end
+    if wanted <= now:
+        scheduled_for = reconcilable_at(capabilities, now=now) if reconcilable else None
+        if scheduled_for is not None and hours is not None and not hours.is_open(scheduled_for):
+            later = hours.stretch(scheduled_for)
+            return _held(now + _NEVER_OPEN if later is None else later.begin, hours)
+        way = Handover(due_at=now, scheduled_for=scheduled_for, until=until)
+    elif send_at is None or send_at <= now:
+        assert hours is not None
+        return _held(wanted, hours)
+    else:
+        ahead = capabilities.schedule_ahead
+        whole = (wanted - datetime(1970, 1, 1, tzinfo=UTC)) % capabilities.schedule_step == timedelta(0)
+        if ahead is None or not whole or wanted - now < capabilities.schedule_least:
+            return Handover(due_at=wanted)
+        way = Handover(due_at=max(now, wanted - ahead), scheduled_for=wanted)
+    if way.scheduled_for is not None and expires_at is not None and way.scheduled_for >= expires_at:
+        return Handover(due_at=max(now, expires_at), why="it expires before the provider would send it")
+    return way
+
+
+def _held(until: datetime, hours: LocalHours) -> Handover:
+    return Handover(due_at=until, why=f"held until {hours.local(until):%H:%M} in {hours.place}")
 
 
 def reconcilable_at(capabilities: Capabilities, *, now: datetime) -> datetime | None:
@@ -48,6 +95,50 @@ def reconcilable_at(capabilities: Capabilities, *, now: datetime) -> datetime | 
     step = capabilities.schedule_step
     earliest = now + capabilities.schedule_least + _TIME_TO_FIND
     return earliest + (datetime(1970, 1, 1, tzinfo=UTC) - earliest) % step
+
+
+def local_hours(rules: Mapping[str, Any], zone: str | None) -> LocalHours | None:
+    """Return the hours of a batch by its campaign's rules and its zone; None where it may go at any time."""
+    hours = None if zone is None else from_rules(rules)
+    return None if hours is None or zone is None else LocalHours(hours=hours, place=parse_place(zone))
+
+
+def pace(ledger: Ledger, campaign_id: int, *, rules: Mapping[str, Any], batches: int, start: datetime) -> None:
+    """Let what is pending of a campaign of so many batches go from `start` on, at the even pace that its rules ask for.
+
+    Only open hours count: what does not fit into a place's day goes on where its next one begins.
+    """
+    span = ledger.timing.span(campaign_id)
+    if "spread" not in rules or span is None:
+        return
+    first, last = span
+    step = timedelta(seconds=rules["spread"]) / batches
+    over = step * (last - first + 1)
+    for zone in ledger.timing.zones(campaign_id):
+        hours = local_hours(rules, zone)
+        done = timedelta(0)
+        for stretch in [Stretch(begin=start, end=start + over)] if hours is None else hours.stretches(start):
+            end = done + min(stretch.end - stretch.begin, over - done)
+            ledger.timing.pace(campaign_id, zone=zone, first=first, step=step, begin=done, end=end, at=stretch.begin)
+            done = end
+            if done >= over:
+                break
+
+
+def held(ledger: Ledger, campaign: Campaign, *, now: datetime) -> list[Held]:
+    """Return what of a campaign waits for hours to begin, the soonest first.
+
+    What is not due for another reason (its send time, its pace) waits for no hours, and is not told of.
+    """
+    if from_rules(campaign.rules) is None or (campaign.send_at is not None and campaign.send_at > now):
+        return []
+    found = []
+    for zone, due_at, messages in ledger.timing.waiting(campaign.id):
+        hours = local_hours(campaign.rules, zone)
+        stretch = None if hours is None else hours.stretch(now)
+        if hours is not None and stretch is not None and stretch.begin > now:
+            found.append(Held(until=max(due_at, stretch.begin), hours=hours, messages=messages))
+    return sorted(found, key=lambda one: one.until)
 
 
 def bells(ledger: Ledger, provider: str, *, slices: int, now: datetime) -> int:

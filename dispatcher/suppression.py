@@ -5,11 +5,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from dispatcher.account import PATIENCE, Account
-from dispatcher.errors import ProviderError, Throttled
+from dispatcher.errors import ProviderError, Throttled, UsageError
 from dispatcher.msisdn import normalise_column
 from dispatcher.provider import KnowsOptOuts
 
 log = logging.getLogger(__name__)
+
+
+_LONGEST_BRAND = 40
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +56,18 @@ def sync(account: Account, *, max_wait: float = 5.0) -> Synced:
         page = found.next_page
         if page is None:
             return Synced(provider=a.name, seen=seen, added=added)
+
+
+def brand_name(text: str) -> str:
+    """Return the name under which a brand's suppression list is kept: however it is written, it is one list.
+
+    Raises:
+        UsageError: it is no name.
+    """
+    name = " ".join(text.casefold().split())
+    if len(name) > _LONGEST_BRAND or not name.isprintable():
+        raise UsageError(f"a brand has a name of at most {_LONGEST_BRAND} printable characters")
+    return name
 
 
 def read_numbers(lines: Iterable[str], *, country: str | None, reason: str) -> Read:

@@ -11,8 +11,9 @@ from dispatcher.cli.accounts import take_lookup, usable
 from dispatcher.cli.opening import WHO, opened
 from dispatcher.cli.orders import Asked, put_together, what_is_sent
 from dispatcher.cli.output import console, duration, json_option, print_json, table
+from dispatcher.cli.timing import Timing, timing_options
 from dispatcher.ledger import PlanTotals
-from dispatcher.planning import Enqueued, Estimate
+from dispatcher.planning import Enqueued, Estimate, left_out
 from dispatcher.planning import enqueue as plan_and_enqueue
 from dispatcher.planning import estimate as plan_and_estimate
 from dispatcher.provider import EstimatesPrice, OutgoingBatch, Price
@@ -21,6 +22,7 @@ from dispatcher.runtime import Runtime
 
 @click.command(short_help="Plan a list of recipients and enqueue the campaign.")
 @what_is_sent
+@timing_options
 @click.option("--name", help="What to call the campaign; the file's name by default.")
 @click.option("--at", "send_at", metavar="TIME", help="Send then, e.g. 2026-12-01T09:00+02:00; at once by default.")
 @click.option(
@@ -29,7 +31,14 @@ from dispatcher.runtime import Runtime
 @click.option("--dry-run", is_flag=True, help="Plan, and say what it comes to; change nothing.")
 @json_option
 def enqueue(
-    *, name: str | None, send_at: str | None, key: str | None, dry_run: bool, as_json: bool, **asked: Any
+    *,
+    name: str | None,
+    send_at: str | None,
+    key: str | None,
+    timing: Timing,
+    dry_run: bool,
+    as_json: bool,
+    **asked: Any,
 ) -> None:
     """Plan the recipients in FILE (CSV with a header; - for standard input) and enqueue the campaign.
 
@@ -47,7 +56,9 @@ def enqueue(
     """
     given = Asked(**asked)
     with opened() as runtime:
-        order, source = put_together(runtime, given, name=name, send_at=send_at, key=key, dry_run=dry_run)
+        order, source = put_together(
+            runtime, given, name=name, send_at=send_at, key=key, timing=timing, dry_run=dry_run
+        )
         with _progress() as tick:
             done = plan_and_enqueue(
                 runtime.ledger,
@@ -117,24 +128,26 @@ def _progress() -> Iterator[Any]:
 
 @click.command(short_help="Say what a campaign would come to, cost and take; change nothing.")
 @what_is_sent
+@timing_options
 @json_option
-def estimate(*, as_json: bool, **asked: Any) -> None:
+def estimate(*, timing: Timing, as_json: bool, **asked: Any) -> None:
     """Say what a campaign to FILE would come to: messages, segments, price, and the time at the provider's limits.
 
     The price is the provider's own, where it tells one; nothing is sent and nothing is changed.
     """
     given = Asked(**asked)
     with opened() as runtime:
-        order, source = put_together(runtime, given, dry_run=True)
+        order, source = put_together(runtime, given, timing=timing, dry_run=True)
         provider = runtime.provider(given.provider)
         prices = isinstance(provider, EstimatesPrice) and not runtime.missing(given.provider)
+        now = runtime.clock()
         found = plan_and_estimate(
             order,
             source,
             capabilities=provider.capabilities,
             limits=runtime.limits(given.provider),
-            suppressed=runtime.ledger.suppressions.among,
-            now=runtime.clock(),
+            suppressed=left_out(runtime.ledger, rules=order.rules, brand=order.brand, send_at=order.send_at, now=now),
+            now=now,
             ask_price=_asking(runtime, given.provider) if prices else None,
         )
     if as_json:

@@ -10,6 +10,7 @@ from dispatcher.ledger.doubts import Doubts
 from dispatcher.ledger.leases import Leases
 from dispatcher.ledger.outcomes import Outcomes
 from dispatcher.ledger.plans import Plans
+from dispatcher.ledger.pressure import Pressure
 from dispatcher.ledger.receipts import Receipts
 from dispatcher.ledger.reports import Reports
 from dispatcher.ledger.rows import (
@@ -31,6 +32,7 @@ from dispatcher.ledger.rows import (
     WorkerSeen,
 )
 from dispatcher.ledger.suppressions import Suppressions
+from dispatcher.ledger.timing import Timing
 from dispatcher.ledger.versioning import migrate, version
 
 __all__ = [
@@ -69,6 +71,8 @@ class Ledger:
     suppressions: Suppressions
     leases: Leases
     reports: Reports
+    timing: Timing
+    pressure: Pressure
 
     @property
     def version(self) -> str | None:
@@ -104,4 +108,6 @@ def open_ledger(url: str, *, pool_size: int = 8) -> Ledger:
         suppressions=Suppressions(database),
         leases=Leases(database),
         reports=Reports(database),
+        timing=Timing(database),
+        pressure=Pressure(database),
     )

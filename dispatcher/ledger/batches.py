@@ -9,6 +9,8 @@ from dispatcher.ledger.rows import BatchContent, Claim
 from dispatcher.ledger.trail import count, note_batch_move, shifts
 from dispatcher.message import MESSAGES_PER_BATCH, MessageState
 
+_NOT_EXPIRED = "(c.expires_at IS NULL OR c.expires_at > :now)"
+
 
 class Batches:
     """The submitter's way to work. A method that moves a batch is a compare-and-set on its attempt."""
@@ -22,6 +24,7 @@ class Batches:
             best = tx.first(
                 "SELECT b.segments FROM campaign c JOIN batch b ON b.campaign_id = c.id AND b.state = 'pending'"
                 " AND b.due_at <= :now WHERE c.provider = :provider AND c.state IN ('running', 'scheduled')"
+                f" AND {_NOT_EXPIRED}"
                 " ORDER BY c.priority DESC, c.served, c.id, b.due_at, b.id LIMIT 1",
                 provider=provider,
                 now=micros(now),
@@ -35,8 +38,9 @@ class Batches:
         """
         with self._database.write() as tx:
             campaign = tx.first(
-                "SELECT c.id, c.public_id FROM campaign c"
+                "SELECT c.id, c.public_id, c.brand, c.rules, c.expires_at FROM campaign c"
                 " WHERE c.provider = :provider AND c.state IN ('running', 'scheduled')"
+                f" AND {_NOT_EXPIRED}"
                 " AND EXISTS (SELECT 1 FROM batch b WHERE b.campaign_id = c.id AND b.state = 'pending'"
                 " AND b.due_at <= :now)"
                 " ORDER BY c.priority DESC, c.served, c.id LIMIT 1" + (" FOR NO KEY UPDATE" if tx.postgresql else ""),
@@ -49,7 +53,7 @@ class Batches:
                 "UPDATE batch SET state = 'claimed', owner = :owner, lease_until = :until, attempt = attempt + 1"
                 " WHERE id = (SELECT id FROM batch WHERE campaign_id = :campaign_id AND state = 'pending'"
                 " AND due_at <= :now ORDER BY due_at, id LIMIT 1" + (" FOR UPDATE" if tx.postgresql else "") + ")"
-                " AND state = 'pending' RETURNING id, number, attempt, messages, segments, send_at",
+                " AND state = 'pending' RETURNING id, number, attempt, messages, segments, send_at, zone",
                 owner=owner,
                 until=micros(now + lease),
                 campaign_id=campaign.id,
@@ -74,9 +78,12 @@ class Batches:
                 messages=batch.messages,
                 segments=batch.segments,
                 send_at=moment(batch.send_at),
+                zone=batch.zone,
+                rules=json.loads(campaign.rules),
+                expires_at=moment(campaign.expires_at),
             )
             changes = shifts("batch", [("pending", "claimed", 1)])
-            for name, amount in _suppress(tx, claim.batch_id).items():
+            for name, amount in _suppress(tx, claim.batch_id, campaign.brand).items():
                 changes[name] = changes.get(name, 0) + amount
             count(tx, campaign_id=claim.campaign_id, batch_id=claim.batch_id, changes=changes)
             return claim
@@ -94,19 +101,22 @@ class Batches:
         `scheduled_for` is when the provider is asked to send, where it keeps the time.
 
         False, with nothing changed, where the claim no longer gives the right to: the campaign was paused or
-        cancelled, the lease has ended or is another's, or a recipient was suppressed since the claim.
+        cancelled or has expired, the lease has ended or is another's, or a recipient was suppressed since the claim.
         """
         with self._database.write() as tx:
             campaign = tx.first(
-                "SELECT state FROM campaign WHERE id = :id" + (" FOR SHARE" if tx.postgresql else ""),
+                f"SELECT c.state, c.brand FROM campaign c WHERE c.id = :id AND {_NOT_EXPIRED}"
+                + (" FOR SHARE" if tx.postgresql else ""),
                 id=claim.campaign_id,
+                now=micros(max(now, scheduled_for or now)),
             )
             if campaign is None or campaign.state not in ("running", "scheduled"):
                 return False
             first = claim.batch_id * MESSAGES_PER_BATCH
             opted_out = tx.first(
-                "SELECT 1 FROM message m JOIN suppression s ON s.msisdn = m.msisdn AND s.scope = ''"
+                "SELECT 1 FROM message m JOIN suppression s ON s.msisdn = m.msisdn AND s.scope IN ('', :brand)"
                 " WHERE m.id >= :first AND m.id < :end AND m.state = 'queued' LIMIT 1",
+                brand=campaign.brand,
                 first=first,
                 end=first + MESSAGES_PER_BATCH,
             )
@@ -143,7 +153,7 @@ class Batches:
         with self._database.read() as tx:
             rows = tx.rows(
                 "SELECT 1 FROM campaign c JOIN batch b ON b.campaign_id = c.id"
-                " WHERE c.provider = :provider AND c.state IN ('running', 'scheduled')"
+                f" WHERE c.provider = :provider AND c.state IN ('running', 'scheduled') AND {_NOT_EXPIRED}"
                 " AND b.state = 'pending' AND b.due_at <= :now LIMIT :most",
                 provider=provider,
                 now=micros(now),
@@ -182,12 +192,13 @@ def read_content(tx: Transaction, batch_id: int, state: MessageState) -> BatchCo
     )
 
 
-def _suppress(tx: Transaction, batch_id: int) -> dict[str, int]:
+def _suppress(tx: Transaction, batch_id: int, brand: str) -> dict[str, int]:
     first = batch_id * MESSAGES_PER_BATCH
     many = tx.run(
         "UPDATE message SET state = 'suppressed', reason = 'suppressed after planning'"
         " WHERE id >= :first AND id < :end AND state = 'queued'"
-        " AND msisdn IN (SELECT msisdn FROM suppression WHERE scope = '')",
+        " AND EXISTS (SELECT 1 FROM suppression s WHERE s.msisdn = message.msisdn AND s.scope IN ('', :brand))",
+        brand=brand,
         first=first,
         end=first + MESSAGES_PER_BATCH,
     )

@@ -134,6 +134,9 @@ class Claim:
     messages: int
     segments: int
     send_at: datetime | None
+    zone: str | None = None
+    rules: Mapping[str, Any] = field(default_factory=dict)
+    expires_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -239,6 +242,7 @@ class Suppression:
     reason: str
     source: str
     since: datetime
+    brand: str = ""  # in whose name nothing may be sent to it; "": in nobody's
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

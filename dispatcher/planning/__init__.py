@@ -3,6 +3,7 @@
 from dispatcher.planning.columns import find_fields, find_phone_column
 from dispatcher.planning.enqueue import Enqueued, Order, enqueue
 from dispatcher.planning.estimate import Estimate, estimate, seconds_to_send
+from dispatcher.planning.leaving_out import LeftOut, left_out
 from dispatcher.planning.plan import Plan
 from dispatcher.planning.recipients import Chunk, Recipients, open_recipients
 
@@ -10,6 +11,7 @@ __all__ = [
     "Chunk",
     "Enqueued",
     "Estimate",
+    "LeftOut",
     "Order",
     "Plan",
     "Recipients",
@@ -17,6 +19,7 @@ __all__ = [
     "estimate",
     "find_fields",
     "find_phone_column",
+    "left_out",
     "open_recipients",
     "seconds_to_send",
 ]

@@ -15,9 +15,15 @@ class Cutter:
     """Holds the messages that do not fill a batch yet. Every text given to it fits into a request of its own."""
 
     def __init__(
-        self, template: Template, capabilities: Capabilities, *, due_at: datetime, send_at: datetime | None
+        self,
+        template: Template,
+        capabilities: Capabilities,
+        *,
+        due_at: datetime,
+        send_at: datetime | None,
+        zone: str | None = None,
     ) -> None:
-        self._due_at, self._send_at = due_at, send_at
+        self._due_at, self._send_at, self._zone = due_at, send_at, zone
         self._personalised = template.personalised
         # A provider of one text a request still carries a personalised campaign, one run of equal texts at a time.
         self._one_text = template.personalised and not capabilities.personalised
@@ -64,6 +70,7 @@ class Cutter:
                 fields=self._fields(piece),
                 due_at=self._due_at,
                 send_at=self._send_at,
+                zone=self._zone,
             )
             start = end
         columns: list[list[int] | list[str]] = [self._numbers, self._rows, self._segments]

@@ -8,12 +8,17 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from dispatcher.errors import InputError, UsageError
+from dispatcher.hours import LocalHours, Place, from_rules
 from dispatcher.ledger import Campaign, ExcludedRow, Ledger, NewCampaign, PlannedBatch, PlanTotals
+from dispatcher.planning.cutting import Cutter
+from dispatcher.planning.leaving_out import LeftOut, left_out
 from dispatcher.planning.plan import Plan
 from dispatcher.planning.recipients import Recipients, open_recipients
+from dispatcher.planning.zoning import ZonedCutter
 from dispatcher.provider import Capabilities
-from dispatcher.release import handover
-from dispatcher.template import TemplateError, compile_template
+from dispatcher.release import handover, pace
+from dispatcher.template import Template, TemplateError, compile_template
+from dispatcher.zones import Places
 
 _MESSAGES_PER_COMMIT = 20_000
 _ASKED_BY = {
@@ -87,7 +92,8 @@ def enqueue(
     check_options(order, capabilities)
     now = clock()
     with open_recipients(source) as recipients:
-        plan = make_plan(order, recipients, capabilities=capabilities, suppressed=ledger.suppressions.among, now=now)
+        gone = left_out(ledger, rules=order.rules, brand=order.brand, send_at=order.send_at, now=now)
+        plan = make_plan(order, recipients, capabilities=capabilities, suppressed=gone, now=now)
         if dry_run:
             for _ in located(plan, recipients):
                 progress(plan.totals)
@@ -123,6 +129,8 @@ def enqueue(
             # Also on Ctrl-C. A kill leaves a draft that never sends, and that the next enqueue or worker removes.
             ledger.plans.discard(campaign_id)
             raise
+        start = clock() if order.send_at is None else max(clock(), order.send_at)
+        pace(ledger, campaign_id, rules=order.rules, batches=plan.totals.batches, start=start)
         ledger.plans.finish(campaign_id, plan.totals, who=who, now=clock())
     return Enqueued(campaign=ledger.campaigns.get(order.public_id), totals=plan.totals)
 
@@ -132,7 +140,7 @@ def make_plan(
     recipients: Recipients,
     *,
     capabilities: Capabilities,
-    suppressed: Callable[[Sequence[int]], set[int]],
+    suppressed: LeftOut,
     now: datetime,
 ) -> Plan:
     """Return the plan of an order, ready to run over its recipients.
@@ -155,7 +163,26 @@ def make_plan(
         due_at=handover(order.send_at, capabilities, now=now).due_at,
         send_at=order.send_at,
         sender=order.sender,
+        cutter=_zoned_cutter(order, template, capabilities, now=now),
     )
+
+
+def _zoned_cutter(
+    order: Order, template: Template, capabilities: Capabilities, *, now: datetime
+) -> ZonedCutter | None:
+    """Return what cuts by time zone, where the campaign keeps to hours of local time."""
+    hours = from_rules(order.rules)
+    if hours is None:
+        return None
+
+    def make(place: Place) -> Cutter:
+        local = LocalHours(hours=hours, place=place)
+        way = handover(order.send_at, capabilities, now=now, hours=local)
+        opening = None if order.send_at is None else local.stretch(max(now, order.send_at))
+        send_at = None if opening is None else opening.begin
+        return Cutter(template, capabilities, due_at=way.due_at, send_at=send_at, zone=str(place))
+
+    return ZonedCutter(Places(by_country=hours.skip_holidays, now=now), make)
 
 
 def check_options(order: Order, capabilities: Capabilities) -> None:

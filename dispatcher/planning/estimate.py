@@ -1,7 +1,7 @@
 """Estimates a campaign before it is enqueued: what it comes to, what it costs, how long it takes."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -10,6 +10,7 @@ from typing import BinaryIO
 
 from dispatcher.ledger import PlannedBatch, PlanTotals
 from dispatcher.planning.enqueue import Order, check_not_empty, check_options, located, make_plan
+from dispatcher.planning.leaving_out import LeftOut
 from dispatcher.planning.recipients import open_recipients
 from dispatcher.provider import Capabilities, OutgoingBatch, Price
 from dispatcher.rendering import render_batch
@@ -32,7 +33,7 @@ def estimate(
     *,
     capabilities: Capabilities,
     limits: Limits,
-    suppressed: Callable[[Sequence[int]], set[int]],
+    suppressed: LeftOut,
     now: datetime,
     ask_price: Callable[[OutgoingBatch], Price] | None = None,
 ) -> Estimate:

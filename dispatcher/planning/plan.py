@@ -1,6 +1,6 @@
 """Plans a campaign: the rows of a list become messages, in batches that one request each can carry."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TypeVar
 
@@ -11,6 +11,7 @@ from dispatcher.planning.columns import find_fields, find_phone_column
 from dispatcher.planning.cutting import Cutter
 from dispatcher.planning.limits import check_text_for_all, find_refusals
 from dispatcher.planning.recipients import Chunk
+from dispatcher.planning.zoning import ZonedCutter
 from dispatcher.provider import Capabilities
 from dispatcher.segments import count_segments
 from dispatcher.template import Template, clean
@@ -41,10 +42,11 @@ class Plan:
         country: str | None,
         provider: str,
         capabilities: Capabilities,
-        suppressed: Callable[[Sequence[int]], set[int]],
+        suppressed: Callable[[Sequence[int]], Mapping[int, str]],
         due_at: datetime,
         send_at: datetime | None = None,
         sender: str | None = None,
+        cutter: ZonedCutter | None = None,
     ) -> None:
         if country is not None and not is_country(country):
             raise InputError(f"there is no country {country}: give two capital letters, such as ZA or US")
@@ -60,7 +62,7 @@ class Plan:
         self._provider = provider
         self._capabilities = capabilities
         self._suppressed = suppressed
-        self._cutter = Cutter(template, capabilities, due_at=due_at, send_at=send_at)
+        self._cutter = cutter or Cutter(template, capabilities, due_at=due_at, send_at=send_at)
         self._first_rows: dict[int, int] = {}  # by number
         self._rows = self._messages = self._batches = self._segments = 0
         self._excluded = dict.fromkeys(Exclusion, 0)
@@ -123,7 +125,7 @@ class Plan:
         if gone := self._suppressed(kept_numbers):
             for position, number in zip(kept, kept_numbers, strict=True):
                 if number in gone:
-                    exclude(position, Exclusion.SUPPRESSED, "suppressed: opted out")
+                    exclude(position, Exclusion.SUPPRESSED, gone[number])
             kept = [position for position in kept if numbers[position] not in gone]
 
         values = self._values(chunk, kept)
