@@ -1,7 +1,8 @@
 """Keeps the suppression list: who opted out at a provider is never sent to again, by any provider."""
 
+import csv
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from dispatcher.account import PATIENCE, Account
@@ -81,3 +82,21 @@ def read_numbers(lines: Iterable[str], *, country: str | None, reason: str) -> R
         elif cell and not (line == 1 and not any(map(str.isdigit, cell))):
             refused.append((line, number))
     return Read(numbers=numbers, refused=refused)
+
+
+def by_brand(lines: Sequence[str], *, country: str | None, reason: str, brand: str) -> dict[str, dict[int, str]]:
+    """Return the numbers of lines that can be read, by the list they belong to: `brand`'s, or that of their column.
+
+    A column `brand` is what an export has; where `brand` is named, all go to its list.
+    """
+    named = brand_name(brand)
+    rows = list(csv.reader(lines))
+    header = [cell.strip().casefold() for cell in rows[0]] if rows else []
+    if named or "brand" not in header:
+        return {named: read_numbers(lines, country=country, reason=reason).numbers}
+    column = header.index("brand")
+    found: dict[str, list[str]] = {}
+    for row in rows[1:]:
+        if row:
+            found.setdefault(brand_name(row[column].lstrip("'") if column < len(row) else ""), []).append(row[0])
+    return {name: read_numbers(cells, country=country, reason=reason).numbers for name, cells in found.items()}
