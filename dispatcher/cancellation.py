@@ -11,7 +11,7 @@ from dispatcher.campaign import CampaignState
 from dispatcher.errors import MoveNotAllowed, ProviderError, Throttled
 from dispatcher.ledger import Campaign, Ledger
 from dispatcher.provider import Schedules, StopsBatches
-from dispatcher.release import pace
+from dispatcher.release import pace_anew
 
 log = logging.getLogger(__name__)
 
@@ -49,9 +49,7 @@ def resume(ledger: Ledger, campaign: Campaign, *, who: str, now: datetime) -> bo
         raise MoveNotAllowed(f"campaign {current.public_id} is {current.state.value}: it cannot be resumed")
     later = current.send_at is not None and current.send_at > now
     state = CampaignState.SCHEDULED if later else CampaignState.RUNNING
-    # What is left of a paced campaign moves on by as long as it was paused, so that it does not go in one burst.
-    start = now if current.send_at is None else max(now, current.send_at)
-    pace(ledger, current.id, rules=current.rules, batches=max(1, current.totals.batches), start=start)
+    pace_anew(ledger, current, now=now)
     return ledger.campaigns.move(current, state, who=who, now=now)
 
 

@@ -1,6 +1,6 @@
 """Decides which batches may go now, and how: handed to the provider to send later, sent at once, or held here."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -103,26 +103,65 @@ def local_hours(rules: Mapping[str, Any], zone: str | None) -> LocalHours | None
     return None if hours is None or zone is None else LocalHours(hours=hours, place=parse_place(zone))
 
 
-def pace(ledger: Ledger, campaign_id: int, *, rules: Mapping[str, Any], batches: int, start: datetime) -> None:
+def pace(
+    ledger: Ledger,
+    campaign_id: int,
+    *,
+    rules: Mapping[str, Any],
+    batches: int,
+    start: datetime,
+    pauses: Sequence[tuple[datetime, datetime]] = (),
+) -> None:
     """Let what is pending of a campaign of so many batches go from `start` on, at the even pace that its rules ask for.
 
-    Only open hours count: what does not fit into a place's day goes on where its next one begins.
+    Only open hours count, and of them those that it was not paused: what does not fit into a place's day goes on where
+    its next one begins.
     """
-    span = ledger.timing.span(campaign_id)
-    if "spread" not in rules or span is None:
+    if "spread" not in rules or not batches:
         return
-    first, last = span
     step = timedelta(seconds=rules["spread"]) / batches
-    over = step * (last - first + 1)
+    over = step * batches
     for zone in ledger.timing.zones(campaign_id):
         hours = local_hours(rules, zone)
-        done = timedelta(0)
-        for stretch in [Stretch(begin=start, end=start + over)] if hours is None else hours.stretches(start):
-            end = done + min(stretch.end - stretch.begin, over - done)
-            ledger.timing.pace(campaign_id, zone=zone, first=first, step=step, begin=done, end=end, at=stretch.begin)
-            done = end
-            if done >= over:
+        lost = sum((_open_time(hours, max(begin, start), end) for begin, end in pauses), timedelta(0))
+        passed = timedelta(0)
+        for stretch in _stretches(hours, start, start + lost + over):
+            length = stretch.end - stretch.begin
+            begin, end = max(passed, lost), min(passed + length, lost + over)
+            if begin < end:
+                at = stretch.begin + (begin - passed)
+                ledger.timing.pace(campaign_id, zone=zone, step=step, begin=begin - lost, end=end - lost, at=at)
+            passed += length
+            if passed >= lost + over:
                 break
+
+
+def pace_anew(ledger: Ledger, campaign: Campaign, *, now: datetime) -> None:
+    """Move what is left of a paced campaign on by as long as it was paused, so that it does not go in one burst."""
+    live, pauses = ledger.timing.begun(campaign.id)
+    if live is not None:
+        pace(
+            ledger,
+            campaign.id,
+            rules=campaign.rules,
+            batches=campaign.totals.batches,
+            start=live if campaign.send_at is None else max(live, campaign.send_at),
+            pauses=[(begin, end or now) for begin, end in pauses],
+        )
+
+
+def _stretches(hours: LocalHours | None, begin: datetime, end: datetime) -> Iterable[Stretch]:
+    return [Stretch(begin=begin, end=end)] if hours is None else hours.stretches(begin)
+
+
+def _open_time(hours: LocalHours | None, begin: datetime, end: datetime) -> timedelta:
+    """Return how much of a time is within the hours."""
+    found = timedelta(0)
+    for stretch in _stretches(hours, begin, end):
+        if stretch.begin >= end:
+            break
+        found += min(stretch.end, end) - stretch.begin
+    return found
 
 
 def held(ledger: Ledger, campaign: Campaign, *, now: datetime) -> list[Held]:

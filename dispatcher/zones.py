@@ -13,6 +13,7 @@ import phonenumbers
 from dispatcher.hours import Place, put_forward_or_back
 
 _LONGEST_PREFIX = 9
+_EXCHANGES = 1 << 17
 _DECISIVE = 7
 """So many leading digits, and the length, tell the kind of a number and its country; in North America it is four."""
 
@@ -26,12 +27,16 @@ class Places:
     def __init__(self, *, by_country: bool, now: datetime) -> None:
         self._by_country = by_country
         self._now = now
+        self._exchanges: dict[int, Place | None] = {}  # 1 202 555: what follows tells nothing in North America
         self._kinds: dict[tuple[str, int], _Kind] = {}
         self._named: dict[tuple[str | None, Changes], str] = {}
         self._places: dict[tuple[str | None, tuple[str, ...]], Place | None] = {}
 
     def of(self, number: int) -> Place | None:
         """Return where the holder of a number may be; None where nobody can say."""
+        exchange = number // 10_000
+        if exchange in self._exchanges:
+            return self._exchanges[exchange]
         digits = str(number)
         leading = (digits[: 4 if digits[0] == "1" else _DECISIVE], len(digits))
         kind = self._kinds.get(leading)
@@ -40,7 +45,10 @@ class Places:
         key = (kind.country, kind.zones or _zones_by_prefix(digits))
         if key not in self._places:
             self._places[key] = self._place(*key)
-        return self._places[key]
+        place = self._places[key]
+        if digits[0] == "1" and len(digits) == 11 and len(self._exchanges) < _EXCHANGES:
+            self._exchanges[exchange] = place
+        return place
 
     def _place(self, country: str | None, zones: tuple[str, ...]) -> Place | None:
         names = {self._named.setdefault((country, clock_changes(zone, self._now)), zone): None for zone in zones}

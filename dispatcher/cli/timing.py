@@ -101,6 +101,23 @@ def brand(timing: Timing, settings: Settings) -> str:
     return brand_name(settings.brand if timing.brand is None else timing.brand)
 
 
+def in_words(settings: Settings) -> str:
+    """Return what the settings ask of each campaign.
+
+    Raises:
+        UsageError: one of them cannot be read.
+    """
+    made = rules(Timing(**dict.fromkeys(Timing.__slots__)), settings)  # type: ignore[arg-type]
+    told = [made["window"], made["days"]] if "window" in made else []
+    if made.get("skip_holidays"):
+        told.append("no public holidays")
+    if "at_most" in made:
+        told.append(f"at most {settings.at_most.strip()}")
+    if settings.brand:
+        told.append(f"brand {brand_name(settings.brand)}")
+    return "; ".join(told) or "none"
+
+
 def span(text: str, option: str) -> timedelta:
     """Return how long `4h`, `90m`, `1h30m` or `2d` is.
 

@@ -146,7 +146,8 @@ def _held(one: dict[str, Any]) -> str:
     others = f" and {more} more zone{'' if more == 1 else 's'}" if more else ""
     soon = datetime.fromisoformat(one["local"]) - datetime.now(UTC) < timedelta(days=1)
     when = clock[:5] if soon else f"{day} {clock[:5]}"
-    return f"until {when} in {one['zones'][0]}{others} ({one['messages']:,} messages)"
+    plural = "" if one["messages"] == 1 else "s"
+    return f"until {when} in {one['zones'][0]}{others} ({one['messages']:,} message{plural})"
 
 
 def _progress(status: dict[str, Any], rates: deque[tuple[float, int, int]]) -> list[RenderableType]:

@@ -3,6 +3,7 @@
 from datetime import datetime, timedelta
 
 from dispatcher.batch import BatchState
+from dispatcher.campaign import CampaignState
 from dispatcher.ledger.database import Database, Transaction, micros, moment
 from dispatcher.ledger.messages import move_batch_messages
 from dispatcher.ledger.rows import Claim
@@ -76,33 +77,42 @@ class Timing:
                 )
             return many
 
-    def span(self, campaign_id: int) -> tuple[int, int] | None:
-        """Return the lowest and the highest number of a campaign's pending batches; None where none is pending."""
+    def begun(self, campaign_id: int) -> tuple[datetime | None, list[tuple[datetime, datetime | None]]]:
+        """Return when a campaign was made live, and its pauses; the last has no end where it is paused now."""
+        live: datetime | None = None
+        pauses: list[tuple[datetime, datetime | None]] = []
         with self._database.read() as tx:
-            row = tx.rows(
-                "SELECT MIN(number) AS first, MAX(number) AS last FROM batch"
-                " WHERE campaign_id = :id AND state = 'pending'",
+            for row in tx.rows(
+                "SELECT at, before, after FROM event WHERE campaign_id = :id AND subject = 'campaign'"
+                " AND (before IN ('draft', 'paused') OR after = 'paused') ORDER BY id",
                 id=campaign_id,
-            )[0]
-        return None if row.first is None else (row.first, row.last)
+            ):
+                at = moment(row.at)
+                assert at is not None
+                if row.after == CampaignState.PAUSED:
+                    pauses.append((at, None))
+                elif row.before == CampaignState.PAUSED:
+                    pauses[-1] = (pauses[-1][0], at)
+                else:
+                    live = at
+        return live, pauses
 
     def pace(
         self,
         campaign_id: int,
         *,
         zone: str | None,
-        first: int,
         step: timedelta,
         begin: timedelta,
         end: timedelta,
         at: datetime,
     ) -> int:
-        """Give the pending batches of a zone their times: batch number `first` at 0, each that follows a `step` later.
+        """Give the pending batches of a zone their times: batch number 1 at 0, each that follows a `step` later.
 
         Of these this places those from `begin` to before `end`, as if `begin` were `at`. A batch that a provider
         will hold to send later keeps when it is handed over; its send time moves, by whole minutes.
         """
-        offset = "CAST(number - :first AS BIGINT) * :step"
+        offset = "CAST(number - 1 AS BIGINT) * :step"
         placed = f"({offset} + :shift)"
         with self._database.write() as tx:
             _lock(tx, campaign_id)
@@ -115,7 +125,6 @@ class Timing:
                 f" AND {offset} >= :begin AND {offset} < :end",
                 id=campaign_id,
                 zone=zone or "",
-                first=first,
                 step=step // _MICROSECOND,
                 shift=micros(at) - begin // _MICROSECOND,
                 begin=begin // _MICROSECOND,

@@ -249,8 +249,9 @@ def check_not_empty(totals: PlanTotals, recipients: Recipients) -> None:
         InputError: there is no message in the plan.
     """
     if totals.messages == 0:
+        left_out = "they opted out, or this campaign leaves them out" if totals.suppressed else ""
         raise InputError(
             f"{recipients.name}: none of its {totals.rows} rows can be sent to"
             f" ({totals.invalid} invalid, {totals.duplicates} duplicates, {totals.suppressed} suppressed):"
-            " check the phone column and the country"
+            f" {left_out or 'check the phone column and the country'}"
         )

@@ -324,7 +324,22 @@ def test_batches_are_spread_evenly_and_a_pause_moves_what_is_left(stage: Stage) 
     cancellation.pause(stage.ledger, campaign, who="t", now=stage.time.now(), reason="x")
     stage.at(NOW + 10 * HOUR)
     cancellation.resume(stage.ledger, campaign, who="t", now=stage.time.now())
-    assert [due for _, due in stage.due(campaign)] == [10 * HOUR, 10 * HOUR + 40 * MINUTE]
+    assert [due for _, due in stage.due(campaign)] == [10 * HOUR + 30 * MINUTE, 11 * HOUR + 10 * MINUTE]
+    cancellation.pause(stage.ledger, campaign, who="t", now=stage.time.now(), reason="x")
+    stage.at(NOW + 20 * HOUR)
+    cancellation.resume(stage.ledger, campaign, who="t", now=stage.time.now())
+    assert [due for _, due in stage.due(campaign)] == [20 * HOUR + 30 * MINUTE, 21 * HOUR + 10 * MINUTE]
+
+
+def test_a_pause_in_closed_hours_costs_the_pace_nothing(stage: Stage) -> None:
+    campaign = stage.enqueue(NEW_YORK, BY_DAY | {"spread": 15 * 3600})
+    stage.at(NOW + 14 * HOUR)  # an hour before New York closes
+    assert stage.steps() == ["submitted"] * 2
+    stage.at(NOW + 14 * HOUR)
+    cancellation.pause(stage.ledger, campaign, who="t", now=stage.time.now(), reason="x")
+    stage.at(NOW + 30 * HOUR)  # an hour after it has opened
+    cancellation.resume(stage.ledger, campaign, who="t", now=stage.time.now())
+    assert [due for _, due in stage.due(campaign)] == [31 * HOUR]
 
 
 def test_a_pace_counts_open_hours_only(stage: Stage) -> None:

@@ -130,6 +130,17 @@ def test_a_wrong_setting_is_named_by_its_variable(run: Run, monkeypatch: pytest.
     assert "DISPATCHER_DAYS never: write days as mon-sat" in err
 
 
+def test_the_doctor_says_how_the_settings_are_understood(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DISPATCHER_WINDOW", "09:00-19:00")
+    monkeypatch.setenv("DISPATCHER_AT_MOST", "2 per 7d")
+    _, out, _ = run("doctor")
+    assert "hours and courtesy: 09:00-19:00; mon,tue,wed,thu,fri,sat,sun; at most 2 per 7d" in out
+    monkeypatch.setenv("DISPATCHER_WINDOW", "9-5")
+    code, out, _ = run("doctor")
+    assert code == 1
+    assert "DISPATCHER_WINDOW 9-5: write a window" in out
+
+
 def test_an_estimate_leaves_out_whom_the_campaign_would(run: Run) -> None:
     run("optouts", "add", "+12025550100", "--brand", "Acme")
     _, out, _ = run("estimate", "people.csv", "--provider", "winsms", "--text", "Hi", "--brand", "acme", "--json")
