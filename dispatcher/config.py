@@ -106,6 +106,11 @@ class Settings(BaseSettings):
     broker_url: str = ""
     poll_every: float = Field(default=30.0, gt=0)
     country: Annotated[str | None, BeforeValidator(_empty_is_none)] = None
+    window: str = ""
+    days: str = ""
+    skip_holidays: bool = False
+    at_most: str = ""
+    brand: str = ""
     workers: int = Field(default=1, ge=1, le=64)
     threads: int = Field(default=16, ge=1, le=256)
     slices: Annotated[Annotated[int, Field(ge=1, le=4096)] | None, BeforeValidator(_empty_is_none)] = None

@@ -1,15 +1,19 @@
 """Keeps the suppression list: who opted out at a provider is never sent to again, by any provider."""
 
+import csv
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from dispatcher.account import ENDLESS, MOST_PAGES, PATIENCE, Account
-from dispatcher.errors import ProviderError, Throttled
+from dispatcher.errors import ProviderError, Throttled, UsageError
 from dispatcher.msisdn import normalise_column
 from dispatcher.provider import KnowsOptOuts
 
 log = logging.getLogger(__name__)
+
+
+_LONGEST_BRAND = 40
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +61,18 @@ def sync(account: Account, *, max_wait: float = 5.0) -> Synced:
     return Synced(provider=a.name, seen=seen, added=added, left=ENDLESS)
 
 
+def brand_name(text: str) -> str:
+    """Return the name under which a brand's suppression list is kept: however it is written, it is one list.
+
+    Raises:
+        UsageError: it is no name.
+    """
+    name = " ".join(text.casefold().split())
+    if len(name) > _LONGEST_BRAND or not name.isprintable():
+        raise UsageError(f"a brand has a name of at most {_LONGEST_BRAND} printable characters")
+    return name
+
+
 def read_numbers(lines: Iterable[str], *, country: str | None, reason: str) -> Read:
     """Read one number a line (the first cell of a CSV line will do); a header and blank lines are passed over."""
     cells = [line.split(",")[0].strip().strip('"') for line in lines]
@@ -68,3 +84,21 @@ def read_numbers(lines: Iterable[str], *, country: str | None, reason: str) -> R
         elif cell and not (line == 1 and not any(map(str.isdigit, cell))):
             refused.append((line, number))
     return Read(numbers=numbers, refused=refused)
+
+
+def by_brand(lines: Sequence[str], *, country: str | None, reason: str, brand: str) -> dict[str, dict[int, str]]:
+    """Return the numbers of lines that can be read, by the list they belong to: `brand`'s, or that of their column.
+
+    A column `brand` is what an export has; where `brand` is named, all go to its list.
+    """
+    named = brand_name(brand)
+    rows = list(csv.reader(lines))
+    header = [cell.strip().casefold() for cell in rows[0]] if rows else []
+    if named or "brand" not in header:
+        return {named: read_numbers(lines, country=country, reason=reason).numbers}
+    column = header.index("brand")
+    found: dict[str, list[str]] = {}
+    for row in rows[1:]:
+        if row:
+            found.setdefault(brand_name(row[column].lstrip("'") if column < len(row) else ""), []).append(row[0])
+    return {name: read_numbers(cells, country=country, reason=reason).numbers for name, cells in found.items()}

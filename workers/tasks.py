@@ -85,10 +85,11 @@ def reconcile(provider: str) -> None:
 
 @app.task(name="scheduled")
 def scheduled(provider: str) -> None:
-    """Take back what was cancelled, and compare what a provider holds to send later with the ledger."""
+    """Take back what was cancelled or opted out of, and compare what a provider holds to send later with the ledger."""
     with _alone("scheduled", provider) as account:
         if account is not None:
             cancellation.recall(account)
+            cancellation.recall_opted_out(account)
             receipts.compare_scheduled(account)
 
 

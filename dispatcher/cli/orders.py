@@ -19,6 +19,7 @@ from dispatcher.cli.chain import who_sends
 from dispatcher.cli.files import media_type, read_file, read_text
 from dispatcher.cli.lists import ListOptions
 from dispatcher.cli.output import printable
+from dispatcher.cli.timing import Timing, brand, expires_at, rules
 from dispatcher.errors import InputError, UsageError
 from dispatcher.msisdn import is_country
 from dispatcher.planning import Order
@@ -82,6 +83,7 @@ def put_together(
     name: str | None = None,
     send_at: str | None = None,
     key: str | None = None,
+    timing: Timing,
     dry_run: bool,
 ) -> tuple[Order, Source]:
     """Return the order and where its recipients come from.
@@ -92,6 +94,9 @@ def put_together(
     country = asked.country or runtime.settings.country
     if country is not None and not is_country(country.upper()):
         raise UsageError(f"--country {printable(country)}: give two letters, such as ZA")
+    now = runtime.clock()
+    starts = None if send_at is None else moment(send_at, now=now)
+    asked_rules = rules(timing, runtime.settings)
     source, called = _source(runtime, asked)
     order = Order(
         public_id=new_public_id(),
@@ -104,9 +109,12 @@ def put_together(
         country_column=lists.country_column,
         reading=lists.reading,
         sender=asked.sender,
-        send_at=None if send_at is None else moment(send_at, now=runtime.clock()),
+        send_at=starts,
         key=key,
         options=_options(runtime, asked, dry_run=dry_run),
+        rules=asked_rules,
+        expires_at=expires_at(timing, max(now, starts or now)),
+        brand=brand(timing, runtime.settings),
     )
     return order, source
 

@@ -15,8 +15,9 @@ from dispatcher.cli.opening import WHO, opened
 from dispatcher.cli.orders import Asked, put_together, what_is_sent
 from dispatcher.cli.output import console, duration, json_option, print_json, printable, table
 from dispatcher.cli.spending import Spending, what_may_be_spent, with_prices
+from dispatcher.cli.timing import Timing, timing_options
 from dispatcher.ledger import PlanTotals
-from dispatcher.planning import Enqueued, Estimate
+from dispatcher.planning import Enqueued, Estimate, left_out
 from dispatcher.planning import enqueue as plan_and_enqueue
 from dispatcher.planning import estimate as plan_and_estimate
 from dispatcher.provider import EstimatesPrice, OutgoingBatch, Price
@@ -28,6 +29,7 @@ from dispatcher.runtime import Runtime
 @how_it_is_read
 @what_may_be_spent
 @what_is_minded
+@timing_options
 @click.option("--name", help="What to call the campaign; the file's name by default.")
 @click.option("--at", "send_at", metavar="TIME", help="Send then, e.g. 2026-12-01T09:00+02:00; at once by default.")
 @click.option(
@@ -36,7 +38,14 @@ from dispatcher.runtime import Runtime
 @click.option("--dry-run", is_flag=True, help="Plan, and say what it comes to; change nothing.")
 @json_option
 def enqueue(
-    *, name: str | None, send_at: str | None, key: str | None, dry_run: bool, as_json: bool, **asked: Any
+    *,
+    name: str | None,
+    send_at: str | None,
+    key: str | None,
+    timing: Timing,
+    dry_run: bool,
+    as_json: bool,
+    **asked: Any,
 ) -> None:
     """Plan the recipients in FILE (CSV, XLSX, Parquet or JSON Lines; - for standard input) and enqueue the campaign.
 
@@ -57,7 +66,7 @@ def enqueue(
     given = Asked(**asked)
     with opened() as runtime:
         order, source = put_together(
-            runtime, given, lists=lists, name=name, send_at=send_at, key=key, dry_run=dry_run
+            runtime, given, lists=lists, name=name, send_at=send_at, key=key, timing=timing, dry_run=dry_run
         )
         order = with_care(runtime, with_prices(runtime, order, budget=spent.budget), minded, source)
         with planning_progress() as tick:
@@ -137,8 +146,9 @@ def planning_progress() -> Iterator[Any]:
 @click.command(short_help="Say what a campaign would come to, cost and take; change nothing.")
 @what_is_sent
 @how_it_is_read
+@timing_options
 @json_option
-def estimate(*, as_json: bool, **asked: Any) -> None:
+def estimate(*, timing: Timing, as_json: bool, **asked: Any) -> None:
     """Say what a campaign to FILE would come to: messages, segments, price, and the time at the provider's limits.
 
     The price is the provider's own, where it tells one, else that of the settings; nothing is sent and nothing is changed.
@@ -146,17 +156,18 @@ def estimate(*, as_json: bool, **asked: Any) -> None:
     lists = taken(asked)
     given = Asked(**asked)
     with opened() as runtime:
-        order, source = put_together(runtime, given, lists=lists, dry_run=True)
+        order, source = put_together(runtime, given, lists=lists, timing=timing, dry_run=True)
         order = with_prices(runtime, order, estimating=True)
         provider = runtime.provider(given.provider)
         prices = isinstance(provider, EstimatesPrice) and not runtime.missing(given.provider)
+        now = runtime.clock()
         found = plan_and_estimate(
             order,
             source,
             capabilities=capabilities_of(runtime, order),
             limits=runtime.limits(given.provider),
-            suppressed=runtime.ledger.suppressions.among,
-            now=runtime.clock(),
+            suppressed=left_out(runtime.ledger, rules=order.rules, brand=order.brand, send_at=order.send_at, now=now),
+            now=now,
             ask_price=_asking(runtime, given.provider) if prices else None,
         )
     if as_json:

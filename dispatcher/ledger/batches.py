@@ -13,6 +13,8 @@ from dispatcher.ledger.spending import Cost, affordable, reserve, watched
 from dispatcher.ledger.trail import count, note_batch_move, shifts
 from dispatcher.message import MESSAGES_PER_BATCH, MessageState
 
+_NOT_EXPIRED = "(c.expires_at IS NULL OR c.expires_at > :now)"
+
 
 class Batches:
     """The submitter's way to work. A method that moves a batch is a compare-and-set on its attempt."""
@@ -66,7 +68,7 @@ class Batches:
             content = read_content(tx, claim.batch_id, MessageState.QUEUED)
             cost: Cost | None = Cost()
             if claim.allowance is not None:
-                cost = affordable(tx, claim, _campaign_row(tx, claim), now=now)
+                cost = affordable(tx, claim, _campaign_row(tx, claim, now=now), now=now)
             begun = (
                 cost is not None
                 and ready(claim, content)
@@ -98,7 +100,7 @@ class Batches:
         with self._database.read() as tx:
             rows = tx.rows(
                 "SELECT 1 FROM campaign c JOIN batch b ON b.campaign_id = c.id"
-                " WHERE c.provider = :provider AND c.state IN ('running', 'scheduled')"
+                f" WHERE c.provider = :provider AND c.state IN ('running', 'scheduled') AND {_NOT_EXPIRED}"
                 f" AND b.state = 'pending' AND b.due_at <= :now{RELEASED} LIMIT :most",
                 provider=provider,
                 now=micros(now),
@@ -106,6 +108,8 @@ class Batches:
             )
         return len(rows)
 
+
+_NOT_EXPIRED = "(c.expires_at IS NULL OR c.expires_at > :now)"
 
 _NEXT = (
     "id = (SELECT id FROM batch WHERE campaign_id = :campaign_id AND state = 'pending' AND due_at <= :now{released}"
@@ -116,8 +120,8 @@ _NEXT = (
 def _best(tx: Transaction, provider: str, *, now: datetime, lock: str = "") -> Any:
     """Return the campaign whose turn it is: of those with something due, the one served least at highest priority."""
     return tx.first(
-        "SELECT c.id, c.public_id, c.budget, c.released_through, c.fallbacks, c.down_since FROM campaign c"
-        " WHERE c.provider = :provider AND c.state IN ('running', 'scheduled')"
+        "SELECT c.id, c.public_id, c.budget, c.released_through, c.fallbacks, c.down_since, c.brand, c.rules, c.expires_at"
+        f" FROM campaign c WHERE c.provider = :provider AND c.state IN ('running', 'scheduled') AND {_NOT_EXPIRED}"
         " AND EXISTS (SELECT 1 FROM batch b WHERE b.campaign_id = c.id AND b.state = 'pending'"
         f" AND b.due_at <= :now{RELEASED}) ORDER BY c.priority DESC, c.served, c.id LIMIT 1{lock}",
         provider=provider,
@@ -138,7 +142,7 @@ def _claim(
         "UPDATE batch SET state = 'claimed', owner = :owner, lease_until = :until, attempt = attempt + 1,"
         # What was planned for another provider that is down goes to this one, without that one's price.
         " price = CASE WHEN provider = :provider THEN price END, provider = :provider"
-        f" WHERE {first} AND state = 'pending' RETURNING id, number, attempt, messages, segments, send_at",
+        f" WHERE {first} AND state = 'pending' RETURNING id, number, attempt, messages, segments, send_at, zone",
         owner=owner,
         until=micros(now + lease),
         provider=provider,
@@ -167,31 +171,36 @@ def _claim(
         allowance=watched(campaign.budget, allowance),
         fallbacks=bool(campaign.fallbacks),
         unreached=campaign.down_since is not None,
+        zone=batch.zone,
+        rules=json.loads(campaign.rules),
+        expires_at=moment(campaign.expires_at),
     )
     changes = shifts("batch", [("pending", "claimed", 1)])
-    for name, amount in _suppress(tx, claim.batch_id).items():
+    for name, amount in _suppress(tx, claim.batch_id, campaign.brand).items():
         changes[name] = changes.get(name, 0) + amount
     count(tx, campaign_id=claim.campaign_id, batch_id=claim.batch_id, changes=changes)
     return claim
 
 
-def _campaign_row(tx: Transaction, claim: Claim) -> Any:
+def _campaign_row(tx: Transaction, claim: Claim, *, now: datetime) -> Any:
     lock = " FOR SHARE" if claim.allowance is None else " FOR NO KEY UPDATE"
     return tx.first(
-        "SELECT state, provider, budget, committed, segment_price FROM campaign WHERE id = :id"
-        + (lock if tx.postgresql else ""),
+        "SELECT c.state, c.provider, c.budget, c.committed, c.segment_price, c.brand FROM campaign c"
+        f" WHERE c.id = :id AND {_NOT_EXPIRED}" + (lock if tx.postgresql else ""),
         id=claim.campaign_id,
+        now=micros(now),
     )
 
 
 def _begin(tx: Transaction, claim: Claim, *, now: datetime, lease: timedelta, scheduled_for: datetime | None) -> bool:
-    campaign = _campaign_row(tx, claim)
+    campaign = _campaign_row(tx, claim, now=max(now, scheduled_for or now))
     if campaign is None or campaign.state not in ("running", "scheduled") or campaign.provider != claim.provider:
         return False
     first = claim.batch_id * MESSAGES_PER_BATCH
     opted_out = tx.first(
-        "SELECT 1 FROM message m JOIN suppression s ON s.msisdn = m.msisdn AND s.scope = ''"
+        "SELECT 1 FROM message m JOIN suppression s ON s.msisdn = m.msisdn AND s.scope IN ('', :brand)"
         " WHERE m.id >= :first AND m.id < :end AND m.state = 'queued' LIMIT 1",
+        brand=campaign.brand,
         first=first,
         end=first + MESSAGES_PER_BATCH,
     )
@@ -267,12 +276,13 @@ def _tried(tx: Transaction, batch_id: int) -> int:
     return int(tx.rows("SELECT COUNT(*) AS many FROM attempt WHERE batch_id = :id", id=batch_id)[0].many)
 
 
-def _suppress(tx: Transaction, batch_id: int) -> dict[str, int]:
+def _suppress(tx: Transaction, batch_id: int, brand: str) -> dict[str, int]:
     first = batch_id * MESSAGES_PER_BATCH
     many = tx.run(
         "UPDATE message SET state = 'suppressed', reason = 'suppressed after planning'"
         " WHERE id >= :first AND id < :end AND state = 'queued'"
-        " AND msisdn IN (SELECT msisdn FROM suppression WHERE scope = '')",
+        " AND EXISTS (SELECT 1 FROM suppression s WHERE s.msisdn = message.msisdn AND s.scope IN ('', :brand))",
+        brand=brand,
         first=first,
         end=first + MESSAGES_PER_BATCH,
     )

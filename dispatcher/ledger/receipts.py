@@ -198,6 +198,26 @@ class Receipts:
                 )
             }
 
+    def opted_out(self, provider: str, *, now: datetime) -> dict[str, int]:
+        """Return what is scheduled at the provider to people who opted out since: its message id → message id."""
+        with self._database.read() as tx:
+            if tx.first("SELECT 1 FROM suppression LIMIT 1") is None:
+                return {}
+            return {
+                str(row.provider_message_id): int(row.id)
+                for row in tx.rows(
+                    "SELECT m.id, m.provider_message_id FROM campaign c JOIN batch b ON b.campaign_id = c.id"
+                    f" JOIN message m ON {MESSAGES_OF_BATCH}"
+                    " WHERE c.state IN ('scheduled', 'running', 'paused') AND b.provider = :provider"
+                    " AND b.state = 'submitted' AND b.scheduled_for > :now"
+                    " AND m.state = 'submitted' AND m.provider_message_id IS NOT NULL AND EXISTS"
+                    " (SELECT 1 FROM suppression s WHERE s.msisdn = m.msisdn AND s.scope IN ('', c.brand))"
+                    " ORDER BY m.id",
+                    provider=provider,
+                    now=micros(now),
+                )
+            }
+
     def to_stop(self, provider: str, *, campaign_id: int | None = None, most: int = 100) -> dict[int, str]:
         """Return submitted batches of cancelled campaigns that were not asked to stop yet: id → the provider's id."""
         one = "" if campaign_id is None else " AND c.id = :campaign_id"
@@ -248,8 +268,15 @@ class Receipts:
             ]
             return _apply(tx, moves, who=who, what="stopped", now=now)
 
-    def record_recalled(self, refunds: Mapping[int, Decimal | None], *, who: str, now: datetime) -> int:
-        """Record messages (id → credits given back) that the provider confirmed it will not send."""
+    def record_recalled(
+        self,
+        refunds: Mapping[int, Decimal | None],
+        *,
+        who: str,
+        now: datetime,
+        why: str = "recalled from the provider",
+    ) -> int:
+        """Record messages (id → credits given back) that the provider confirmed it will not send, and why."""
         costs: dict[int, int | None] = {}
         with self._database.write() as tx:
             for row in tx.rows(
@@ -269,7 +296,7 @@ class Receipts:
                     MessageMove(
                         message_id=message,
                         state=MessageState.CANCELLED,
-                        reason="recalled from the provider",
+                        reason=why,
                         cost=left,
                         settled_at=micros(now),
                     )

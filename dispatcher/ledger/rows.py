@@ -145,6 +145,9 @@ class Claim:
     allowance: Allowance | None = None  # where its money is watched
     fallbacks: bool = False  # whether another provider can take over
     unreached: bool = False  # whether the last attempts reached nobody, where that is counted
+    zone: str | None = None
+    rules: Mapping[str, Any] = field(default_factory=dict)
+    expires_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -272,6 +275,7 @@ class Suppression:
     reason: str
     source: str
     since: datetime
+    brand: str = ""  # in whose name nothing may be sent to it; "": in nobody's
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,6 +5,7 @@ from dispatcher.planning.columns import find_fields, find_phone_column
 from dispatcher.planning.counting import count_rows
 from dispatcher.planning.enqueue import Enqueued, Order, enqueue
 from dispatcher.planning.estimate import Estimate, estimate, seconds_to_send
+from dispatcher.planning.leaving_out import LeftOut, left_out
 from dispatcher.planning.plan import Plan
 from dispatcher.planning.pricing import Tariff
 from dispatcher.planning.recipients import Chunk, Format, Reading, Recipients, open_recipients
@@ -14,6 +15,7 @@ __all__ = [
     "Enqueued",
     "Estimate",
     "Format",
+    "LeftOut",
     "Order",
     "Plan",
     "Reading",
@@ -25,6 +27,7 @@ __all__ = [
     "estimate",
     "find_fields",
     "find_phone_column",
+    "left_out",
     "open_recipients",
     "seconds_to_send",
 ]

@@ -9,18 +9,23 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from dispatcher.errors import InputError, UsageError
+from dispatcher.hours import LocalHours, Place, from_rules
 from dispatcher.ledger import Campaign, ExcludedRow, Ledger, NewCampaign, PlannedBatch, PlanTotals
 from dispatcher.planning.behind import Behind
 from dispatcher.planning.calm import calm
 from dispatcher.planning.columns import USUAL, choose_phone_column
+from dispatcher.planning.cutting import Cutter
 from dispatcher.planning.guard import Guard
+from dispatcher.planning.leaving_out import LeftOut, left_out
 from dispatcher.planning.plan import Plan
 from dispatcher.planning.pricing import Tariff
 from dispatcher.planning.reading.rows import Reader
 from dispatcher.planning.recipients import Reading, Recipients, open_recipients
+from dispatcher.planning.zoning import ZonedCutter
 from dispatcher.provider import Capabilities
-from dispatcher.release import handover
-from dispatcher.template import TemplateError, compile_template, fold
+from dispatcher.release import handover, pace
+from dispatcher.template import Template, TemplateError, compile_template, fold
+from dispatcher.zones import Places
 
 _MESSAGES_PER_COMMIT = 20_000
 _ASKED_BY = {
@@ -103,7 +108,8 @@ def enqueue(
     into = order.adds_to
     after = 0 if into is None else into.totals.rows
     with calm(), open_recipients(source, order.reading, after=after) as recipients:
-        plan = make_plan(order, recipients, capabilities=capabilities, suppressed=ledger.suppressions.among, now=now)
+        gone = left_out(ledger, rules=order.rules, brand=order.brand, send_at=order.send_at, now=now)
+        plan = make_plan(order, recipients, capabilities=capabilities, suppressed=gone, now=now)
         if into is not None:
             plan.know(ledger.reports.rows_by_number(into))
         guard = Guard(
@@ -156,6 +162,8 @@ def enqueue(
             raise
         totals = guard.totals(plan.totals)
         if into is None:
+            start = clock() if order.send_at is None else max(clock(), order.send_at)
+            pace(ledger, campaign_id, rules=order.rules, batches=totals.batches, start=start)
             ledger.plans.finish(campaign_id, totals, who=who, now=clock())
         else:
             ledger.plans.add(campaign_id, into, totals, who=who, now=clock())
@@ -172,7 +180,7 @@ def make_plan(
     recipients: Recipients,
     *,
     capabilities: Capabilities,
-    suppressed: Callable[[Sequence[int]], set[int]],
+    suppressed: LeftOut,
     now: datetime,
 ) -> Plan:
     """Return the plan of an order, ready to run over its recipients.
@@ -196,7 +204,26 @@ def make_plan(
         due_at=handover(order.send_at, capabilities, now=now).due_at,
         send_at=order.send_at,
         sender=order.sender,
+        cutter=_zoned_cutter(order, template, capabilities, now=now),
     )
+
+
+def _zoned_cutter(
+    order: Order, template: Template, capabilities: Capabilities, *, now: datetime
+) -> ZonedCutter | None:
+    """Return what cuts by time zone, where the campaign keeps to hours of local time."""
+    hours = from_rules(order.rules)
+    if hours is None:
+        return None
+
+    def make(place: Place) -> Cutter:
+        local = LocalHours(hours=hours, place=place)
+        way = handover(order.send_at, capabilities, now=now, hours=local)
+        opening = None if order.send_at is None else local.stretch(max(now, order.send_at))
+        send_at = None if opening is None else opening.begin
+        return Cutter(template, capabilities, due_at=way.due_at, send_at=send_at, zone=str(place))
+
+    return ZonedCutter(Places(by_country=hours.skip_holidays, now=now), make)
 
 
 def check_options(order: Order, capabilities: Capabilities) -> None:
@@ -279,8 +306,9 @@ def check_not_empty(totals: PlanTotals, recipients: Recipients) -> None:
         InputError: there is no message in the plan.
     """
     if totals.messages == 0:
+        left_out = "they opted out, or this campaign leaves them out" if totals.suppressed else ""
         raise InputError(
             f"{recipients.name}: none of its {totals.rows} rows can be sent to"
             f" ({totals.invalid} invalid, {totals.duplicates} duplicates, {totals.suppressed} suppressed):"
-            " check the phone column and the country"
+            f" {left_out or 'check the phone column and the country'}"
         )

@@ -11,6 +11,7 @@ from typing import BinaryIO
 from dispatcher.ledger import PlannedBatch, PlanTotals
 from dispatcher.planning.calm import calm
 from dispatcher.planning.enqueue import Order, check_not_empty, check_options, located, make_plan, told
+from dispatcher.planning.leaving_out import LeftOut
 from dispatcher.planning.pricing import Forecast, Tariff
 from dispatcher.planning.recipients import open_recipients
 from dispatcher.provider import Capabilities, OutgoingBatch, Price
@@ -36,7 +37,7 @@ def estimate(
     *,
     capabilities: Capabilities,
     limits: Limits,
-    suppressed: Callable[[Sequence[int]], set[int]],
+    suppressed: LeftOut,
     now: datetime,
     ask_price: Callable[[OutgoingBatch], Price] | None = None,
 ) -> Estimate:

@@ -12,6 +12,7 @@ from dispatcher.planning.cutting import Cutter
 from dispatcher.planning.limits import check_text_for_all, find_refusals
 from dispatcher.planning.numbers import Numbers
 from dispatcher.planning.recipients import Chunk
+from dispatcher.planning.zoning import ZonedCutter
 from dispatcher.provider import Capabilities
 from dispatcher.segments import count_segments
 from dispatcher.template import Template, clean
@@ -42,11 +43,12 @@ class Plan:
         country: str | None,
         provider: str,
         capabilities: Capabilities,
-        suppressed: Callable[[Sequence[int]], set[int]],
+        suppressed: Callable[[Sequence[int]], Mapping[int, str]],
         due_at: datetime,
         send_at: datetime | None = None,
         sender: str | None = None,
         country_column: str | None = None,
+        cutter: ZonedCutter | None = None,
     ) -> None:
         if country is not None and not is_country(country):
             raise InputError(f"there is no country {country}: give two capital letters, such as ZA or US")
@@ -66,7 +68,7 @@ class Plan:
         self._provider = provider
         self._capabilities = capabilities
         self._suppressed = suppressed
-        self._cutter = Cutter(template, capabilities, due_at=due_at, send_at=send_at)
+        self._cutter = cutter or Cutter(template, capabilities, due_at=due_at, send_at=send_at)
         self._first_rows: dict[int, int] = {}  # by number
         self._rows = self._messages = self._batches = self._segments = 0
         self._excluded = dict.fromkeys(Exclusion, 0)
@@ -119,7 +121,7 @@ class Plan:
         if gone := self._suppressed(kept_numbers):
             for position, number in zip(kept, kept_numbers, strict=True):
                 if number in gone:
-                    exclude(position, Exclusion.SUPPRESSED, "suppressed: opted out")
+                    exclude(position, Exclusion.SUPPRESSED, gone[number])
             kept = [position for position in kept if numbers[position] not in gone]
             kept_numbers = [number for number in kept_numbers if number not in gone]
 

@@ -1,5 +1,5 @@
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from dispatcher.errors import InputError
 from dispatcher.ledger.rows import ExcludedRow, Exclusion, PlannedBatch, PlanTotals
 from dispatcher.message import MESSAGES_PER_BATCH
 from dispatcher.msisdn import normalise_column
-from dispatcher.planning import Chunk, Plan, find_fields, find_phone_column, open_recipients
+from dispatcher.planning import Chunk, LeftOut, Plan, find_fields, find_phone_column, open_recipients
 from dispatcher.planning.cutting import Cutter
 from dispatcher.planning.limits import encoded_sizes
 from dispatcher.planning.sample import COUNTRY, HEADER, write_sample
@@ -25,8 +25,11 @@ DUE = datetime(2030, 1, 1, tzinfo=UTC)
 WIDE = Capabilities(messages_per_request=1000)
 
 
-def nobody(_numbers: Sequence[int]) -> set[int]:
-    return set()
+OPTED_OUT = "suppressed: opted out"
+
+
+def nobody(_numbers: Sequence[int]) -> dict[int, str]:
+    return {}
 
 
 def planned(
@@ -34,7 +37,7 @@ def planned(
     text: str = "Sale today",
     *,
     capabilities: Capabilities = WIDE,
-    suppressed: Callable[[Sequence[int]], set[int]] = nobody,
+    suppressed: LeftOut = nobody,
     phone: str = "phone",
     country: str | None = "US",
     **more: Any,
@@ -94,7 +97,7 @@ def test_a_text_with_fields_keeps_only_what_it_uses() -> None:
 
 def test_every_row_is_accounted_for_with_a_reason() -> None:
     csv = "phone,name\n202-555-0123,Ann\nn/a,Bob\n+1 (202) 555 0123,Ann again\n,\n202-555-0124,Gone\n2025550125,\n"
-    batches, excluded, totals = planned(csv, "Hi {name|there}", suppressed=lambda _: {us(124)})
+    batches, excluded, totals = planned(csv, "Hi {name|there}", suppressed=lambda _: {us(124): OPTED_OUT})
     assert [batch.rows for batch in batches] == [[1, 6]]
     assert excluded == [
         ExcludedRow(row=2, kind=Exclusion.INVALID, number="n/a", reason="invalid: not a number"),
@@ -108,9 +111,9 @@ def test_every_row_is_accounted_for_with_a_reason() -> None:
 def test_suppression_is_asked_once_a_chunk_for_distinct_numbers() -> None:
     asked: list[list[int]] = []
 
-    def suppressed(numbers: Sequence[int]) -> set[int]:
+    def suppressed(numbers: Sequence[int]) -> dict[int, str]:
         asked.append(list(numbers))
-        return {us(199)}  # one that is not in the list does no harm
+        return {us(199): OPTED_OUT}  # one that is not in the list does no harm
 
     planned(numbers(3) + f"{us(100)},again\nbad,bad\n", suppressed=suppressed)
     assert asked == [[us(100), us(101), us(102)]]
@@ -118,7 +121,7 @@ def test_suppression_is_asked_once_a_chunk_for_distinct_numbers() -> None:
 
 def test_a_duplicate_of_a_suppressed_or_earlier_row_names_the_first() -> None:
     csv = f"phone\n{us(100)}\n{us(100)}\n{us(100)}\n"
-    _, excluded, _ = planned(csv, suppressed=lambda _: {us(100)})
+    _, excluded, _ = planned(csv, suppressed=lambda _: {us(100): OPTED_OUT})
     assert [row.reason for row in excluded] == [
         "suppressed: opted out",
         "duplicate of row 1",
@@ -216,7 +219,7 @@ def test_what_cannot_be_planned(csv: str, text: str, more: dict[str, Any], messa
 
 def test_a_value_may_be_missing_where_there_will_be_no_message() -> None:
     csv = f"phone,name\n{us(100)},Ann\n{us(100)},\nbad,\n{us(101)},\n"
-    _, excluded, totals = planned(csv, "Hi {name}", suppressed=lambda _: {us(101)})
+    _, excluded, totals = planned(csv, "Hi {name}", suppressed=lambda _: {us(101): OPTED_OUT})
     assert totals.messages == 1
     assert len(excluded) == 3
 
@@ -383,7 +386,7 @@ def test_the_rows_always_add_up_and_batches_keep_within_limits(
         country="US",
         provider="winsms",
         capabilities=can,
-        suppressed=lambda numbers: gone & set(numbers),
+        suppressed=lambda numbers: dict.fromkeys(gone & set(numbers), OPTED_OUT),
         due_at=DUE,
     )
     chunks = [
