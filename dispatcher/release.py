@@ -13,6 +13,7 @@ BEAT = "beat"
 """The name under which the periodic schedule gives its sign of life."""
 
 _TIME_TO_FIND = timedelta(minutes=1)
+_ALIVE = timedelta(seconds=20)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +49,17 @@ def reconcilable_at(capabilities: Capabilities, *, now: datetime) -> datetime | 
     step = capabilities.schedule_step
     earliest = now + capabilities.schedule_least + _TIME_TO_FIND
     return earliest + (datetime(1970, 1, 1, tzinfo=UTC) - earliest) % step
+
+
+def slices(ledger: Ledger, *, wanted: int | None, threads: int, now: datetime) -> int:
+    """Return how many slices of work may be under way for one provider: `wanted`, or half the threads of all workers.
+
+    Half, so that a provider that hangs leaves the other half to the others.
+    """
+    if wanted is not None:
+        return wanted
+    alive = sum("/" in worker.name and now - worker.seen_at < _ALIVE for worker in ledger.leases.workers())
+    return max(1, threads // 2) * max(1, alive)
 
 
 def bells(ledger: Ledger, provider: str, *, slices: int, now: datetime) -> int:

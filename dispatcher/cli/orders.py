@@ -7,13 +7,14 @@ import secrets
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import click
 
 from dispatcher import providers
+from dispatcher.account import ENDLESS, MOST_PAGES
 from dispatcher.cli.accounts import take_lookup, usable
 from dispatcher.cli.files import media_type, read_file, read_text
 from dispatcher.cli.lists import ListOptions
@@ -92,7 +93,7 @@ def put_together(
         raise UsageError(f"--country {printable(country)}: give two letters, such as ZA")
     source, called = _source(runtime, asked)
     order = Order(
-        public_id="c" + "".join(secrets.choice(_ALPHABET) for _ in range(9)),
+        public_id=new_public_id(),
         name=name or called,
         provider=asked.provider,
         text=_text(runtime, asked),
@@ -108,6 +109,11 @@ def put_together(
     return order, source
 
 
+def new_public_id() -> str:
+    """Return an id for a new campaign, fit to be read out on a telephone."""
+    return "c" + "".join(secrets.choice(_ALPHABET) for _ in range(9))
+
+
 def moment(text: str, *, now: datetime) -> datetime:
     """Return the moment that --at names.
 
@@ -116,7 +122,9 @@ def moment(text: str, *, now: datetime) -> datetime:
     """
     try:
         found = datetime.fromisoformat(text)
-    except ValueError:
+        if found.tzinfo is not None:
+            found = found.astimezone(UTC)  # what lies beyond the last year of the calendar fails here
+    except (ValueError, OverflowError):
         raise UsageError(f"--at {printable(text)}: write it as 2026-12-01T09:00+02:00") from None
     if found.tzinfo is None:
         raise UsageError(f"--at {printable(text)}: add the time zone, as in {printable(text)}+02:00 or …Z")
@@ -132,7 +140,12 @@ def _source(runtime: Runtime, asked: Asked) -> tuple[Source, str]:
     if asked.tag is not None:
         return _tagged(runtime, asked.provider, asked.tag), f"tag {asked.tag}"
     assert asked.file is not None
-    return (sys.stdin.buffer, "standard input") if str(asked.file) == "-" else (asked.file, asked.file.stem)
+    return named_source(asked.file)
+
+
+def named_source(file: Path) -> tuple[Source, str]:
+    """Return what FILE means, and what to call it: - is standard input."""
+    return (sys.stdin.buffer, "standard input") if str(file) == "-" else (file, file.stem)
 
 
 def _tagged(runtime: Runtime, name: str, tag: str) -> BinaryIO:
@@ -142,13 +155,15 @@ def _tagged(runtime: Runtime, name: str, tag: str) -> BinaryIO:
     reader: Any = usable(runtime, name, lookup=False)
     rows: list[dict[str, str]] = []
     page: str | None = None
-    while True:
+    for _ in range(MOST_PAGES):
         take_lookup(runtime, name)
         found = reader.contacts_with_tag(tag, page)
         rows += [dict(row) for row in found.rows]
         page = found.next_page
         if page is None:
             break
+    else:
+        raise InputError(f"{name}, tag {printable(tag)}: {ENDLESS}")
     if not rows:
         raise InputError(f"{name} has nobody with the tag {printable(tag)}")
     columns = list(dict.fromkeys(column for row in rows for column in row))

@@ -11,7 +11,7 @@ from dispatcher.cli.accounts import take_lookup, usable
 from dispatcher.cli.lists import how_it_is_read, show_notes, taken
 from dispatcher.cli.opening import WHO, opened
 from dispatcher.cli.orders import Asked, put_together, what_is_sent
-from dispatcher.cli.output import console, duration, json_option, print_json, table
+from dispatcher.cli.output import console, duration, json_option, print_json, printable, table
 from dispatcher.ledger import PlanTotals
 from dispatcher.planning import Enqueued, Estimate
 from dispatcher.planning import enqueue as plan_and_enqueue
@@ -53,7 +53,7 @@ def enqueue(
         order, source = put_together(
             runtime, given, lists=lists, name=name, send_at=send_at, key=key, dry_run=dry_run
         )
-        with _progress() as tick:
+        with planning_progress() as tick:
             done = plan_and_enqueue(
                 runtime.ledger,
                 order,
@@ -66,7 +66,7 @@ def enqueue(
             )
         if as_json:
             campaign = None if done.campaign is None else done.campaign.public_id
-            print_json({"campaign": campaign, **_totals(done.totals), "again": done.again, **_read(done)})
+            print_json({"campaign": campaign, **totals_of(done.totals), "again": done.again, **read_as(done)})
         else:
             _show_enqueued(done, given.provider)
             show_notes(done.notes)
@@ -75,7 +75,8 @@ def enqueue(
             click.echo(f"note: {given.provider} is not set up here: the workers need {', '.join(missing)}", err=True)
 
 
-def _totals(totals: PlanTotals) -> dict[str, int]:
+def totals_of(totals: PlanTotals) -> dict[str, int]:
+    """Return what a plan came to, for programs."""
     return {
         "rows": totals.rows,
         "messages": totals.messages,
@@ -87,7 +88,8 @@ def _totals(totals: PlanTotals) -> dict[str, int]:
     }
 
 
-def _read(done: Enqueued | Estimate) -> dict[str, Any]:
+def read_as(done: Enqueued | Estimate) -> dict[str, Any]:
+    """Return how the list was read, for programs."""
     return {"repaired": done.repaired, "notes": list(done.notes)}
 
 
@@ -97,13 +99,14 @@ def _show_enqueued(done: Enqueued, provider: str) -> None:
     else:
         again = " (enqueued before with this key; nothing was planned)" if done.again else ""
         click.echo(f"campaign {done.campaign.public_id}{again}")
-    _show_totals(done.totals, provider)
+    show_totals(done.totals, provider)
     if done.campaign is not None:
         click.echo(f"watch it: dispatcher status {done.campaign.public_id} --watch")
 
 
-def _show_totals(totals: PlanTotals, provider: str) -> None:
-    shown = table([("", False), ("", True)], _totals(totals).items())
+def show_totals(totals: PlanTotals, provider: str) -> None:
+    """Print what a plan came to."""
+    shown = table([("", False), ("", True)], totals_of(totals).items())
     shown.show_header = False
     console().print(shown, end="")
     if totals.batches:
@@ -111,7 +114,7 @@ def _show_totals(totals: PlanTotals, provider: str) -> None:
 
 
 @contextlib.contextmanager
-def _progress() -> Iterator[Any]:
+def planning_progress() -> Iterator[Any]:
     """Show the rows planned so far, on a terminal."""
     err = console(err=True)
     if not err.is_terminal:
@@ -153,15 +156,15 @@ def estimate(*, as_json: bool, **asked: Any) -> None:
         price = None if found.price is None else reporting.amount(found.price)
         print_json(
             {
-                **_totals(found.totals),
+                **totals_of(found.totals),
                 "price": price,
                 "currency": found.currency,
                 "seconds": found.seconds,
-                **_read(found),
+                **read_as(found),
             }
         )
         return
-    _show_totals(found.totals, given.provider)
+    show_totals(found.totals, given.provider)
     _show_estimate(found, given.provider)
     show_notes(found.notes)
 
@@ -179,7 +182,7 @@ def _asking(runtime: Runtime, name: str) -> Any:
 
 def _show_estimate(found: Estimate, provider: str) -> None:
     if found.price is not None:
-        click.echo(f"price: {found.price:f} {found.currency or ''}".rstrip())
+        click.echo(f"price: {found.price:f} {printable(found.currency or '')}".rstrip())
     else:
         click.echo(f"price: {provider} does not tell it before sending")
     took = "at once: no limit is set" if found.seconds is None else f"about {duration(found.seconds)}"

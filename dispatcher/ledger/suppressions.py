@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
 from dispatcher.ledger.database import Database, micros, moment
+from dispatcher.ledger.privacy import pseudonyms_among
 from dispatcher.ledger.rows import Suppression
 
 _PORTION = 10_000
@@ -16,7 +17,7 @@ class Suppressions:
         self._database = database
 
     def among(self, numbers: Sequence[int]) -> set[int]:
-        """Return those of the numbers that are suppressed."""
+        """Return those of the numbers that are suppressed, by themselves or by their pseudonym."""
         found: set[int] = set()
         with self._database.read() as tx:
             if tx.first("SELECT 1 FROM suppression WHERE scope = '' LIMIT 1") is None:
@@ -28,6 +29,10 @@ class Suppressions:
                     ids=tx.ids(portion),
                 )
                 found.update(int(row.msisdn) for row in rows)
+            hidden = pseudonyms_among(tx, numbers)
+            if hidden:
+                rows = tx.rows("SELECT msisdn FROM suppression WHERE msisdn < 0")
+                found.update(hidden[int(row.msisdn)] for row in rows if int(row.msisdn) in hidden)
         return found
 
     def add(self, reasons: Mapping[int, str], *, source: str, now: datetime) -> int:
@@ -54,10 +59,11 @@ class Suppressions:
             )
 
     def entries(self) -> Iterator[Suppression]:
-        """Yield all suppressed numbers, in order."""
+        """Yield all suppressed numbers, in order; not those of which only a pseudonym is left."""
         with self._database.read() as tx:
             for row in tx.stream(
-                "SELECT msisdn, reason, source, since FROM suppression WHERE scope = '' ORDER BY msisdn"
+                "SELECT msisdn, reason, source, since FROM suppression"
+                " WHERE scope = '' AND msisdn > 0 ORDER BY msisdn"
             ):
                 since = moment(row.since)
                 assert since is not None

@@ -1,5 +1,6 @@
 """Planning: a recipient list and a text become messages, cut into batches that one request each can carry."""
 
+from dispatcher.planning.again import SentBefore
 from dispatcher.planning.columns import find_fields, find_phone_column
 from dispatcher.planning.enqueue import Enqueued, Order, enqueue
 from dispatcher.planning.estimate import Estimate, estimate, seconds_to_send
@@ -15,6 +16,7 @@ __all__ = [
     "Plan",
     "Reading",
     "Recipients",
+    "SentBefore",
     "enqueue",
     "estimate",
     "find_fields",

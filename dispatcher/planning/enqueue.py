@@ -4,13 +4,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from dispatcher.errors import InputError, UsageError
 from dispatcher.ledger import Campaign, ExcludedRow, Ledger, NewCampaign, PlannedBatch, PlanTotals
+from dispatcher.planning.behind import Behind
+from dispatcher.planning.calm import calm
 from dispatcher.planning.columns import USUAL, choose_phone_column
 from dispatcher.planning.plan import Plan
+from dispatcher.planning.reading.rows import Reader
 from dispatcher.planning.recipients import Reading, Recipients, open_recipients
 from dispatcher.provider import Capabilities
 from dispatcher.release import handover
@@ -54,6 +58,7 @@ class Order:
     segment_price: Decimal | None = None
     retry_of: str | None = None
     variants: Mapping[str, str] = field(default_factory=dict)  # name → text, for some of the recipients
+    adds_to: Campaign | None = None  # add to this campaign instead of making one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +75,7 @@ class Enqueued:
 def enqueue(
     ledger: Ledger,
     order: Order,
-    source: Path | BinaryIO,
+    source: Path | BinaryIO | Reader,
     *,
     capabilities: Capabilities,
     who: str,
@@ -91,8 +96,12 @@ def enqueue(
         return Enqueued(campaign=known, totals=known.totals, again=True)
     check_options(order, capabilities)
     now = clock()
-    with open_recipients(source, order.reading) as recipients:
+    into = order.adds_to
+    after = 0 if into is None else into.totals.rows
+    with calm(), open_recipients(source, order.reading, after=after) as recipients:
         plan = make_plan(order, recipients, capabilities=capabilities, suppressed=ledger.suppressions.among, now=now)
+        if into is not None:
+            plan.know(ledger.reports.rows_by_number(into))
         if dry_run:
             for _ in located(plan, recipients):
                 progress(plan.totals)
@@ -123,6 +132,7 @@ def enqueue(
             segment_price=order.segment_price,
             retry_of=order.retry_of,
             variants=order.variants,
+            adds_to=None if into is None else into.id,
             created_at=now,
         )
         campaign_id = ledger.plans.begin(new, who=who, now=now)
@@ -133,9 +143,12 @@ def enqueue(
             # Also on Ctrl-C. A kill leaves a draft that never sends, and that the next enqueue or worker removes.
             ledger.plans.discard(campaign_id)
             raise
-        ledger.plans.finish(campaign_id, plan.totals, who=who, now=clock())
+        if into is None:
+            ledger.plans.finish(campaign_id, plan.totals, who=who, now=clock())
+        else:
+            ledger.plans.add(campaign_id, into, plan.totals, who=who, now=clock())
     return Enqueued(
-        campaign=ledger.campaigns.get(order.public_id),
+        campaign=ledger.campaigns.get(order.public_id if into is None else into.public_id),
         totals=plan.totals,
         repaired=plan.numbers.many_repaired,
         notes=told(order, plan, recipients),
@@ -200,25 +213,33 @@ def _write(
     written = 0
 
     def flush() -> None:
-        nonlocal written
-        ledger.plans.append(campaign_id, first_number=written + 1, batches=batches, excluded=excluded, now=clock())
+        nonlocal batches, excluded, written
+        append = partial(
+            ledger.plans.append,
+            campaign_id,
+            first_number=written + 1,
+            batches=batches,
+            excluded=excluded,
+            now=clock(),
+        )
+        behind.do(append)
         written += len(batches)
-        batches.clear()
-        excluded.clear()
+        batches, excluded = [], []
         progress(plan.totals)
 
     waiting = 0
-    for step in located(plan, recipients):
-        if isinstance(step, PlannedBatch):
-            batches.append(step)
-            waiting += len(step.numbers)
-        else:
-            excluded += step
-            waiting += len(step)
-        if waiting >= _MESSAGES_PER_COMMIT:
-            flush()
-            waiting = 0
-    flush()
+    with Behind() as behind:
+        for step in located(plan, recipients):
+            if isinstance(step, PlannedBatch):
+                batches.append(step)
+                waiting += len(step.numbers)
+            else:
+                excluded += step
+                waiting += len(step)
+            if waiting >= _MESSAGES_PER_COMMIT:
+                flush()
+                waiting = 0
+        flush()
 
 
 def located(plan: Plan, recipients: Recipients) -> Iterator[PlannedBatch | list[ExcludedRow]]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from dispatcher.ledger import PlannedBatch, PlanTotals
+from dispatcher.planning.calm import calm
 from dispatcher.planning.enqueue import Order, check_not_empty, check_options, located, make_plan, told
 from dispatcher.planning.recipients import open_recipients
 from dispatcher.provider import Capabilities, OutgoingBatch, Price
@@ -47,7 +48,7 @@ def estimate(
     price: Decimal | None = None if ask_price is None else Decimal(0)
     currency: str | None = None
     check_options(order, capabilities)
-    with open_recipients(source, order.reading) as recipients:
+    with calm(), open_recipients(source, order.reading) as recipients:
         plan = make_plan(order, recipients, capabilities=capabilities, suppressed=suppressed, now=now)
         number = 0
         for step in located(plan, recipients):

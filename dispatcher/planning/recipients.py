@@ -3,7 +3,7 @@
 import codecs
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import BinaryIO
@@ -43,9 +43,10 @@ class Recipients:
     Everything that is wrong with the input is an InputError that names the line or row, and the remedy.
     """
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reader, *, after: int = 0) -> None:
+        """Read what `reader` gives; its first row follows row `after` of the campaign that it is for."""
         self._reader = reader
-        self._chunks = reader.chunks()
+        self._chunks = reader.chunks() if not after else _following(reader.chunks(), after)
         self._waiting: list[Chunk] = []
         self._at_end = False
         self.name = reader.name
@@ -82,14 +83,19 @@ class Recipients:
 
 
 @contextmanager
-def open_recipients(source: Path | BinaryIO, reading: Reading | None = None) -> Iterator[Recipients]:
-    """Open a recipient list with column names: CSV, JSON Lines, XLSX or Parquet, in a file or a stream.
+def open_recipients(
+    source: Path | BinaryIO | Reader, reading: Reading | None = None, *, after: int = 0
+) -> Iterator[Recipients]:
+    """Open a recipient list with column names: CSV, JSON Lines, XLSX or Parquet, in a file, a stream or read already.
 
     Raises:
         InputError: there is no such file, it may not be read, or what is in it is no such list.
         UsageError: it has no encoding or no sheets, and is to be read by one.
     """
     how = reading or Reading()
+    if isinstance(source, Reader):
+        yield Recipients(source, after=after)
+        return
     with ExitStack() as stack:
         if isinstance(source, Path):
             given = Source(stack.enter_context(_open(source)), name=str(source), path=source)
@@ -115,11 +121,16 @@ def open_recipients(source: Path | BinaryIO, reading: Reading | None = None) -> 
                 path = stack.enter_context(given.on_disk())
                 reader = Parquet(given, path, chunk_rows=CHUNK_ROWS)
         try:
-            yield Recipients(reader)
+            yield Recipients(reader, after=after)
         except InputError as error:
             if not reader.guess:
                 raise
             raise InputError(f"{error} ({reader.guess})") from None
+
+
+def _following(chunks: Iterator[Chunk], after: int) -> Iterator[Chunk]:
+    for chunk in chunks:
+        yield replace(chunk, rows=[row + after for row in chunk.rows])
 
 
 def _open(path: Path) -> BinaryIO:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from dispatcher.errors import InputError
 
@@ -17,6 +17,7 @@ class Chunk:
     unit: str = "line"  # what a person counts there: line, or row of a sheet or table
 
 
+@runtime_checkable
 class Reader(Protocol):
     """One format's way to read one input. Its `header` is read when it is made, the chunks by iterating, once."""
 
