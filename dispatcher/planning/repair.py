@@ -75,15 +75,24 @@ def recheck(texts: Sequence[str], numbers: list[int | str], country: str | None)
     counted: Counter[Repair] = Counter()
     if "." in "\n".join(texts):
         for at, text in enumerate(texts):
-            if "." in text and isinstance(numbers[at], int) and _FRACTION.fullmatch(plain := _bare(text)):
+            if text.count(".") == 1 and isinstance(numbers[at], int) and _FRACTION.fullmatch(plain := _bare(text)):
                 if _WHOLE.fullmatch(plain):
                     counted[Repair.DECIMALS] += 1
                 else:
                     numbers[at] = NOT_WHOLE
     if country is not None and _writes_zeros(country):
-        counted[Repair.ZERO] = sum(
-            text.isdecimal() and text[0] != "0" and isinstance(number, int) and number != int(text)
-            for text, number in zip(texts, numbers, strict=True)
+        longest = _longest(country)
+        counted[Repair.ZERO] = len(
+            [
+                at
+                for at, text in enumerate(texts)
+                # Most that have their 0 or their code are longer: nothing more is asked of them.
+                if len(text) <= longest
+                and text.isdecimal()
+                and text[0] != "0"
+                and numbers[at] != int(text)
+                and isinstance(numbers[at], int)
+            ]
         )
     return +counted
 
@@ -146,6 +155,13 @@ def _has_zeros(country: str) -> bool:
     """Return whether a 0 is dialled before a number within the country."""
     table = PhoneMetadata.metadata_for_region(country)
     return table is not None and table.national_prefix == "0"
+
+
+@cache
+def _longest(country: str) -> int:
+    """Return the most digits of a number of the country, without its 0 and its calling code."""
+    table = PhoneMetadata.metadata_for_region(country)
+    return 0 if table is None or table.general_desc is None else max(table.general_desc.possible_length)
 
 
 @cache
