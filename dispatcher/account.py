@@ -2,12 +2,17 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
-from dispatcher.ledger import Ledger
+from dispatcher.ledger import Allowance, Ledger
 from dispatcher.provider import Provider
 from dispatcher.throughput import Limits, Permit, Throughput
+
+MOST_PAGES = 10_000
+"""Pages of one question; a provider that has more of them has no end of them."""
+
+ENDLESS = f"it goes on after {MOST_PAGES:,} pages"
 
 PATIENCE = 60.0
 """Seconds that the second and later pages of a question wait for throughput."""
@@ -27,6 +32,8 @@ class Account:
     clock: Callable[[], datetime]
     monotonic: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
+    allowance: Allowance = field(default_factory=Allowance)
+    failover_after: float = 60.0  # seconds unreachable before the next provider takes over
 
     @property
     def name(self) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 
+from dispatcher import failover
 from dispatcher.account import Account
 from dispatcher.campaign import CampaignState
 from dispatcher.errors import MoveNotAllowed, ProviderError, Throttled
@@ -32,6 +33,16 @@ class Recalled:
     left: int = 0
     why: str | None = None
 
+    def __add__(self, other: "Recalled") -> "Recalled":
+        """Return both as one."""
+        return Recalled(
+            messages=self.messages + other.messages,
+            refused=self.refused + other.refused,
+            refunded=self.refunded + other.refunded,
+            left=self.left + other.left,
+            why=self.why or other.why,
+        )
+
 
 def pause(ledger: Ledger, campaign: Campaign, *, who: str, now: datetime, reason: str) -> bool:
     """Stop new requests of a campaign; what is in flight ends. False where it was paused already."""
@@ -49,6 +60,7 @@ def resume(ledger: Ledger, campaign: Campaign, *, who: str, now: datetime) -> bo
         return False
     if current.state is not CampaignState.PAUSED:
         raise MoveNotAllowed(f"campaign {current.public_id} is {current.state.value}: it cannot be resumed")
+    ledger.care.restart(current)
     later = current.send_at is not None and current.send_at > now
     state = CampaignState.SCHEDULED if later else CampaignState.RUNNING
     return ledger.campaigns.move(current, state, who=who, now=now)
@@ -154,9 +166,11 @@ def _stop_batches(
     return Recalled(messages=done, refused=refused, refunded=refunded, left=left, why=why)
 
 
-def to_take_back(ledger: Ledger, campaign: Campaign, *, now: datetime) -> bool:
-    """Whether the provider may still hold something of a cancelled campaign."""
-    return bool(
-        ledger.receipts.to_recall(campaign.provider, now=now, campaign_id=campaign.id)
-        or ledger.receipts.to_stop(campaign.provider, campaign_id=campaign.id)
-    )
+def to_take_back(ledger: Ledger, campaign: Campaign, *, now: datetime) -> list[str]:
+    """Return the providers that may still hold something of a cancelled campaign."""
+    return [
+        provider
+        for provider in failover.providers_of(campaign)
+        if ledger.receipts.to_recall(provider, now=now, campaign_id=campaign.id)
+        or ledger.receipts.to_stop(provider, campaign_id=campaign.id)
+    ]

@@ -7,12 +7,14 @@ import os
 import tempfile
 import tomllib
 from collections.abc import Mapping
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import platformdirs
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import SettingsError as UnreadableSetting
 from pydantic_settings.sources import InitSettingsSource
 
 from dispatcher.errors import SettingsError
@@ -38,6 +40,29 @@ Rate = Annotated[Annotated[float, Field(gt=0)] | None, BeforeValidator(_empty_is
 """A limit per second; None (or an empty variable) means that there is none."""
 
 
+Money = Annotated[Annotated[Decimal, Field(ge=0, decimal_places=6)] | None, BeforeValidator(_empty_is_none)]
+"""An amount in the provider's own unit; None (or an empty variable) means that it is not known, or not limited."""
+
+
+def share(value: object) -> object:
+    """Return a share, as 20% or 0.2, as a number from 0 to 1.
+
+    Raises:
+        ValueError: it is none.
+    """
+    text = str(value).strip()
+    try:
+        found = float(text[:-1]) / 100 if text.endswith("%") else float(text)
+    except ValueError:
+        found = -1.0
+    if not 0 <= found <= 1:
+        raise ValueError("write a share as 20% or 0.2")
+    return found
+
+
+Share = Annotated[float, BeforeValidator(share)]
+
+
 class ProviderSettings(BaseModel):
     """What every provider needs to be told; each provider file adds its credentials."""
 
@@ -47,6 +72,17 @@ class ProviderSettings(BaseModel):
     requests_per_second: Rate = None
     segments_per_second: Rate = None
     timeout: float = Field(default=30.0, gt=0, le=600, description="Seconds that one request may take in all.")
+    price: Money = Field(default=None, description="What a segment costs, in the provider's own unit.")
+    prices: dict[str, Decimal] = Field(default_factory=dict, description="The same by country, such as ZA.")
+    budget_per_day: Money = Field(default=None, description="What may be spent on one day, in UTC.")
+
+    @field_validator("prices")
+    @classmethod
+    def _by_country(cls, prices: dict[str, Decimal]) -> dict[str, Decimal]:
+        by_country = {country.upper(): price for country, price in prices.items()}
+        if any(len(country) != 2 or price < 0 for country, price in by_country.items()):
+            raise ValueError('write it as {"ZA": 0.25, "US": 0.04}')
+        return by_country
 
     def missing(self) -> list[str]:
         """Return the names of the settings without which the provider cannot be called."""
@@ -75,12 +111,20 @@ class Settings(BaseSettings):
     slices: Annotated[Annotated[int, Field(ge=1, le=4096)] | None, BeforeValidator(_empty_is_none)] = None
     drain_seconds: float = Field(default=30.0, ge=0)
     lease_margin: float = Field(default=30.0, ge=1, description="Seconds by which a lease outlives its request.")
+    breaker: Share = Field(default=0.3, description="Refused or unknown beyond which a campaign is paused; 0: never.")
+    price_drift: Share = Field(default=0.2, description="By how much a price may differ from its forecast; 0: any.")
+    failover_after: float = Field(
+        default=60.0, ge=1, description="Seconds unreachable before the next one takes over."
+    )
     keep_days: Annotated[Annotated[float, Field(gt=0)] | None, BeforeValidator(_empty_is_none)] = Field(
         default=None, description="Days after its end at which a campaign's texts, fields and numbers are erased."
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     supervisor: int = Field(default=0, description="Set by `dispatcher up`: a worker ends when this process has.")
     failpoint: str = Field(default="", description="For tests: kill a worker at this point.")
+    clock_offset: float = Field(
+        default=0.0, description="For tests: the seconds by which this process's clock is off."
+    )
 
     @property
     def redis_socket(self) -> Path:
@@ -179,13 +223,19 @@ def load(sections: Mapping[str, type[ProviderSettings]]) -> Settings:
             for item in error.errors(include_input=False, include_url=False, include_context=False)
         ]
         raise SettingsError("wrong settings: " + "; ".join(lines)) from None
+    except UnreadableSetting:
+        names = sorted(name for name in os.environ if name.startswith(PREFIX) and name.endswith("__PRICES"))
+        told = ", ".join(names) or f"a {PREFIX}…__PRICES"
+        raise SettingsError(f'wrong settings: {told}: write it as JSON: {{"ZA": 0.25, "US": 0.04}}') from None
 
 
 def point_at_sandbox(home: Path, settings: Mapping[str, Mapping[str, str]]) -> None:
     """Let every command that uses this home talk to its sandbox: provider → settings, before all other sources."""
     path = home / RUNTIME_FILE
-    path.write_text(json.dumps({"settings": settings}), encoding="utf-8")
-    path.chmod(0o600)
+    path.unlink(missing_ok=True)
+    # Its owner's alone from the first moment on.
+    with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w", encoding="utf-8") as out:
+        out.write(json.dumps({"settings": settings}))
 
 
 def point_at_providers(home: Path) -> None:

@@ -307,6 +307,7 @@ class LookUp:
     verdict: Verdict
     evidence: str
     answers: Answers | None = None  # with FOUND: one a message; those not (yet) seen are `missing`
+    seen_at: datetime | None = None  # as of when, where that is before the question
 
 
 @runtime_checkable

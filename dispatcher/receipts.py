@@ -6,7 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from dispatcher.account import PATIENCE, Account
+from dispatcher.account import ENDLESS, MOST_PAGES, PATIENCE, Account
 from dispatcher.errors import ProviderError, Throttled
 from dispatcher.ledger import AwaitedReceipts
 from dispatcher.message import MessageState, References
@@ -180,6 +180,8 @@ def _ask(a: Account, provider: FetchesReceipts, awaited: AwaitedMessages, *, max
         awaited = awaited.at([at for at, one in enumerate(awaited.message_ids) if one not in seen])
         if not awaited:
             return _Asked(receipts=receipts, requests=requests)
+        if requests >= MOST_PAGES:
+            return _Asked(receipts=receipts, requests=requests, left=ENDLESS)
 
 
 def compare_scheduled(account: Account, *, max_wait: float = 2.0) -> ScheduledState | None:
@@ -196,7 +198,9 @@ def compare_scheduled(account: Account, *, max_wait: float = 2.0) -> ScheduledSt
         return ScheduledState(provider=name, scheduled=0, missing=0, foreign=0)
     held: set[str] = set()
     page: str | None = None
+    pages = 0
     while True:
+        pages += 1
         left = None if a.wait_to_look_up(max_wait=max_wait if page is None else PATIENCE) else _NO_THROUGHPUT
         if left is None:
             try:
@@ -209,6 +213,8 @@ def compare_scheduled(account: Account, *, max_wait: float = 2.0) -> ScheduledSt
         page = found.next_page
         if page is None:
             break
+        if pages >= MOST_PAGES:
+            return ScheduledState(provider=name, scheduled=len(expected), missing=0, foreign=0, left=ENDLESS)
     missing: dict[str, int] = {}
     for provider_message_id, (_, campaign) in expected.items():
         if provider_message_id not in held:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from dispatcher import care
 from dispatcher.account import PATIENCE, Account
 from dispatcher.campaign import CampaignState
 from dispatcher.errors import InvalidRequest, ProviderError, Throttled, Unreachable
@@ -43,6 +44,7 @@ def sweep(ledger: Ledger, *, receipt_windows: Mapping[str, timedelta], who: str,
     cancelled = ledger.campaigns.settle_cancelled(who=who, now=now)
     closed = ledger.receipts.close_windows(who=who, now=now)
     drafts = ledger.plans.discard_abandoned(now=now)
+    care.judge(ledger, who=who, now=now)
     moved = ledger.campaigns.advance(who=who, now=now)
     if expired:
         log.warning("leases.expired batches=%d", expired)
@@ -61,14 +63,17 @@ class Reconciled:
     left: str | None = None
 
 
-def reconcile(account: Account, *, max_wait: float = 2.0) -> Reconciled:
-    """Look up what is unknown by the means that the provider gives, and settle what that proves.
+def reconcile(account: Account, *, seconds: float = 20.0, max_wait: float = 2.0) -> Reconciled:
+    """Look up what is unknown by the means that the provider gives, and settle what that proves, for about `seconds`.
 
     What cannot be proven stays unknown: it is never sent again by hope.
     """
     a = account
     adopted = freed = still = 0
+    until = a.monotonic() + seconds
     for doubt in a.ledger.doubts.due(a.name, now=a.clock()):
+        if a.monotonic() > until:  # whoever looks up alone does so under a lease, which must not end first
+            return Reconciled(adopted=adopted, freed=freed, open=still, left="more is due")
         # What is absent is so at the moment of the question.
         asked_at = a.clock()
         content = a.ledger.doubts.content(doubt)
@@ -82,7 +87,7 @@ def reconcile(account: Account, *, max_wait: float = 2.0) -> Reconciled:
                 a.throttled(error.retry_after)
             log.warning("lookup.failed provider=%s batch=%s/%d why=%s", a.name, doubt.campaign, doubt.number, error)
             return Reconciled(adopted=adopted, freed=freed, open=still, left=str(error))
-        settled = _conclude(a, doubt, content, found, asked_at=asked_at)
+        settled = _conclude(a, doubt, content, found, asked_at=found.seen_at or asked_at)
         adopted += settled == "adopted"
         freed += settled == "freed"
         still += settled == "open"

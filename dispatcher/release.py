@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from dispatcher.ledger import Ledger
+from dispatcher.ledger import Allowance, Ledger
 from dispatcher.provider import Capabilities
 
 SLICE = "slice"
@@ -62,7 +62,9 @@ def slices(ledger: Ledger, *, wanted: int | None, threads: int, now: datetime) -
     return max(1, threads // 2) * max(1, alive)
 
 
-def bells(ledger: Ledger, provider: str, *, slices: int, now: datetime) -> int:
+def bells(ledger: Ledger, provider: str, *, slices: int, now: datetime, allowance: Allowance | None = None) -> int:
     """Return how many workers to wake for a provider: one a due batch, up to the slices that are free."""
+    if allowance is not None and ledger.spending.held(provider, allowance, now=now) is not None:
+        return 0
     free = slices - ledger.leases.held(f"{SLICE}.{provider}", now=now)
     return ledger.batches.due(provider, now=now, most=free) if free > 0 else 0

@@ -11,7 +11,7 @@ from dispatcher import providers
 from dispatcher.account import Account
 from dispatcher.config import Settings, load
 from dispatcher.errors import LedgerError, SettingsError
-from dispatcher.ledger import Ledger, open_ledger
+from dispatcher.ledger import Allowance, Ledger, open_ledger
 from dispatcher.provider import Provider
 from dispatcher.throughput import Limits, Throughput
 
@@ -19,6 +19,11 @@ from dispatcher.throughput import Limits, Throughput
 def now() -> datetime:
     """Return the present moment, aware and in UTC: the one clock of the program."""
     return datetime.now(UTC)
+
+
+def clock_off_by(seconds: float) -> Callable[[], datetime]:
+    """Return a clock that is wrong by so many seconds: for tests of machines that do not agree on the time."""
+    return (lambda: now() + timedelta(seconds=seconds)) if seconds else now
 
 
 def process_name() -> str:
@@ -76,7 +81,14 @@ class Runtime:
             throughput=self.throughput,
             who=self.who,
             clock=self.clock,
+            allowance=self.allowance(name),
+            failover_after=self.settings.failover_after,
         )
+
+    def allowance(self, name: str) -> Allowance:
+        """Return what the settings say of the money at a provider."""
+        section = self.settings.section(name)
+        return Allowance(per_day=section.budget_per_day, price=section.price)
 
     def limits(self, name: str) -> Limits:
         """Return the limits of a provider account, as they are set."""
@@ -107,4 +119,5 @@ def start(*, who: str | None = None) -> Runtime:
     Raises:
         SettingsError: a setting is wrong.
     """
-    return Runtime(load(providers.settings_models()), who=who or process_name())
+    settings = load(providers.settings_models())
+    return Runtime(settings, who=who or process_name(), clock=clock_off_by(settings.clock_offset))

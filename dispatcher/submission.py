@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
+from dispatcher import care, failover, spending
 from dispatcher.account import Account
 from dispatcher.campaign import CampaignState
 from dispatcher.errors import (
@@ -80,6 +81,8 @@ def submit_next(account: Account) -> Step:
     """
     a, name = account, account.name
     reach("before_claim")
+    if spending.rests(a.ledger, name, a.allowance, now=a.clock()):
+        return Step(outcome="no_budget", go_on=False)
     if not (a.limits.requests_per_second or a.limits.segments_per_second):
         return _submit_unlimited(a)
     # Asked first, so that a claim is not taken and handed back again and again while throughput is short.
@@ -89,7 +92,7 @@ def submit_next(account: Account) -> Step:
     if a.throughput.wait(name, a.limits, segments=segments) > MAX_WAIT:
         return Step(outcome="waiting", go_on=False)
     lease = timedelta(seconds=_CLAIM_SECONDS + a.timeout + a.lease_margin)
-    claim = a.ledger.batches.claim(name, owner=a.who, now=a.clock(), lease=lease)
+    claim = a.ledger.batches.claim(name, owner=a.who, now=a.clock(), lease=lease, allowance=a.allowance)
     if claim is None:
         return Step(outcome="idle", go_on=False)
     reach("after_claim")
@@ -106,7 +109,9 @@ def _submit_unlimited(a: Account) -> Step:
     # The lease runs from the commit; the request must be over, or never begin, before it ends.
     deadline = a.monotonic() + a.timeout + MAX_WAIT
     lease = timedelta(seconds=a.timeout + MAX_WAIT + a.lease_margin)
-    taken = a.ledger.batches.claim_and_begin(a.name, owner=a.who, now=a.clock(), lease=lease, ready=_plain)
+    taken = a.ledger.batches.claim_and_begin(
+        a.name, owner=a.who, now=a.clock(), lease=lease, ready=_plain, allowance=a.allowance
+    )
     if taken is None:
         return Step(outcome="idle", go_on=False)
     claim, content, begun = taken
@@ -125,6 +130,7 @@ def _plain(claim: Claim, content: BatchContent) -> bool:
 
 def _submit_claimed(a: Account, claim: Claim, content: BatchContent) -> Step:
     """Take a claimed batch through its attempt, or hand it back."""
+    content = _expressible(a, content)
     if not content.positions:
         a.ledger.outcomes.hand_back(claim, now=a.clock(), why="nobody left to send to")
         return Step(outcome="empty", go_on=True)
@@ -158,7 +164,10 @@ def _attempt(a: Account, claim: Claim, content: BatchContent, batch: OutgoingBat
     deadline = a.monotonic() + a.timeout + MAX_WAIT
     lease = timedelta(seconds=a.timeout + MAX_WAIT + a.lease_margin)
     if not a.ledger.batches.begin_attempt(claim, now=a.clock(), lease=lease, scheduled_for=batch.scheduled_for):
-        a.ledger.outcomes.hand_back(claim, now=a.clock(), why="not attempted: paused, cancelled, or lease ended")
+        short = spending.stop_if_short(a.ledger, claim, who=a.who, now=a.clock())
+        a.ledger.outcomes.hand_back(
+            claim, now=a.clock(), why=short or "not attempted: paused, cancelled, or lease ended"
+        )
         return Step(outcome="withdrawn", go_on=True)
     reach("after_attempt")
     try:
@@ -190,7 +199,9 @@ def _prepared(a: Account, claim: Claim, batch: OutgoingBatch) -> bool:
         if isinstance(error, Throttled):
             a.throttled(error.retry_after)
         if isinstance(error, Refused):
-            _pause(a, claim, why)
+            _stop(a, claim, why, account=_is_account(error))
+        elif not isinstance(error, Throttled):
+            _not_reached(a, claim, why)
     a.ledger.outcomes.hand_back(claim, now=a.clock(), why=why, due_at=a.clock() + timedelta(seconds=seconds))
     return False
 
@@ -211,27 +222,32 @@ def _request(a: Account, claim: Claim, content: BatchContent, batch: OutgoingBat
         why = str(error)
         due_at = a.clock() + timedelta(seconds=min(60, 2 ** min(claim.tried + 1, 6)))
         _recording(a, lambda: outcomes.not_submitted(claim, now=a.clock(), why=why, due_at=due_at))
+        _not_reached(a, claim, why)
         return _told(a, claim, "not_submitted", began, go_on=False, why=why)
     except OutcomeUnknown as error:
         why = str(error)
         _recording(a, lambda: outcomes.unknown(claim, now=a.clock(), why=why, receipt_window=window))
+        care.judge(a.ledger, who=a.who, now=a.clock(), campaign=claim.campaign)
         return _told(a, claim, "unknown", began, go_on=True, why=why)
     except Refused as error:
         why = str(error)
-        if isinstance(error, InvalidRequest) and not isinstance(error, Misconfigured):
-            _recording(a, lambda: outcomes.refused(claim, now=a.clock(), why=why))
-            _pause(a, claim, f"refused as malformed: {why}")
-        else:
+        if _is_account(error):
             # Settings, credentials or credit: nothing is wrong with the batch, so it waits for a person to mend them.
             _recording(a, lambda: outcomes.not_submitted(claim, now=a.clock(), why=why))
-            _pause(a, claim, why)
+            _stop(a, claim, why, account=True)
+        else:
+            _recording(a, lambda: outcomes.refused(claim, now=a.clock(), why=why))
+            _stop(a, claim, f"refused as malformed: {why}", account=False)
         return _told(a, claim, "refused", began, go_on=True, why=why)
     reach("after_answer")
     _recording(a, lambda: outcomes.submitted(claim, content, answers, now=a.clock(), receipt_window=window))
     reach("after_outcome")
     _suppress_opted_out(a, batch, answers)
+    failover.reached(a.ledger, claim)
     if answers.pause is not None:
-        _pause(a, claim, answers.pause)
+        _stop(a, claim, answers.pause, account=True)
+    elif answers.refused or answers.missing:
+        care.judge(a.ledger, who=a.who, now=a.clock(), campaign=claim.campaign)
     return _told(a, claim, "submitted", began, go_on=True)
 
 
@@ -252,7 +268,27 @@ def _recording(a: Account, record: Callable[[], bool]) -> None:
             return
 
 
-def _pause(a: Account, claim: Claim, why: str) -> None:
+def _expressible(a: Account, content: BatchContent) -> BatchContent:
+    """Leave out the options that were meant for another provider of the campaign, and that mean nothing here."""
+    can = a.provider.capabilities.options
+    options = {name: value for name, value in content.options.items() if name in can or name not in failover.FOR_ONE}
+    return content if len(options) == len(content.options) else replace(content, options=options)
+
+
+def _is_account(error: Refused) -> bool:
+    """Whether the account was refused, and not what was asked of it."""
+    return isinstance(error, Misconfigured) or not isinstance(error, InvalidRequest)
+
+
+def _not_reached(a: Account, claim: Claim, why: str) -> None:
+    after = timedelta(seconds=a.failover_after)
+    failover.not_reached(a.ledger, claim, why, after=after, who=a.who, now=a.clock())
+
+
+def _stop(a: Account, claim: Claim, why: str, *, account: bool) -> None:
+    """Stop a campaign at this provider: another one takes over where the account is in trouble, else it is paused."""
+    if account and failover.leave(a.ledger, claim.campaign, a.name, why, who=a.who, now=a.clock()):
+        return
     reason = why if why.startswith(a.name) else f"{a.name}: {why}"
     campaign = a.ledger.campaigns.get(claim.campaign)
     try:

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from dispatcher.account import PATIENCE, Account
+from dispatcher.account import ENDLESS, MOST_PAGES, PATIENCE, Account
 from dispatcher.errors import ProviderError, Throttled
 from dispatcher.msisdn import normalise_column
 from dispatcher.provider import KnowsOptOuts
@@ -37,7 +37,7 @@ def sync(account: Account, *, max_wait: float = 5.0) -> Synced:
         return Synced(provider=a.name, left="it does not tell who has opted out")
     seen = added = 0
     page: str | None = None
-    while True:
+    for _ in range(MOST_PAGES):
         if not a.wait_to_look_up(max_wait=max_wait if page is None else PATIENCE):
             return Synced(provider=a.name, seen=seen, added=added, left="throughput: sending goes first")
         try:
@@ -53,6 +53,8 @@ def sync(account: Account, *, max_wait: float = 5.0) -> Synced:
         page = found.next_page
         if page is None:
             return Synced(provider=a.name, seen=seen, added=added)
+    log.warning("optouts.failed provider=%s why=%s", a.name, ENDLESS)
+    return Synced(provider=a.name, seen=seen, added=added, left=ENDLESS)
 
 
 def read_numbers(lines: Iterable[str], *, country: str | None, reason: str) -> Read:

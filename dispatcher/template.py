@@ -157,7 +157,7 @@ def match_field(wanted: str, names: Sequence[str]) -> str | None:
 
 def clean(values: Sequence[str]) -> list[str]:
     """Return values as they go into a text: stripped, without control characters, a line break as a space."""
-    stripped = [value.strip() for value in values]
+    stripped = list(map(str.strip, values))
     if "".join(stripped).isprintable():
         return stripped
     return [value if value.isprintable() else _CONTROL.sub("", _BREAKS.sub(" ", value)).strip() for value in stripped]

@@ -13,7 +13,7 @@ from typing import Any
 from celery import bootsteps
 from kombu.exceptions import OperationalError
 
-from dispatcher import providers, recovery, release
+from dispatcher import failover, providers, recovery, release
 from dispatcher.campaign import CampaignState
 from dispatcher.errors import DispatcherError, SettingsError
 
@@ -154,7 +154,8 @@ class _Lead:
         self._runtime.ledger.leases.release("pump", owner=self._runtime.who)
 
     def _ring(self, provider: str, now: datetime) -> None:
-        wanted = release.bells(self._runtime.ledger, provider, slices=slices(), now=now)
+        allowance = self._runtime.allowance(provider)
+        wanted = release.bells(self._runtime.ledger, provider, slices=slices(), now=now, allowance=allowance)
         if not wanted:
             return
         missing = self._runtime.missing(provider)
@@ -172,5 +173,7 @@ class _Lead:
     def _pause_all(self, provider: str, now: datetime, reason: str) -> None:
         ledger = self._runtime.ledger
         for campaign in ledger.campaigns.releasing(provider):
+            if failover.leave(ledger, campaign.public_id, provider, reason, who=self._runtime.who, now=now):
+                continue
             ledger.campaigns.move(campaign, CampaignState.PAUSED, who=self._runtime.who, now=now, reason=reason)
             log.warning("campaign.paused campaign=%s reason=%s", campaign.public_id, reason)

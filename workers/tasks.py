@@ -123,6 +123,11 @@ def _alone(task: str, provider: str) -> Iterator[Account | None]:
     owner = f"{runtime.who}/{threading.get_ident()}"  # one of this process's threads, too, is one alone
     try:
         held = runtime.ledger.leases.acquire(name, owner=owner, now=runtime.clock(), length=timedelta(seconds=length))
+    except LedgerError as error:
+        log.warning("%s.interrupted provider=%s why=%s", task, provider, error)
+        yield None
+        return
+    try:
         try:
             yield runtime.account(provider) if held else None
         finally:

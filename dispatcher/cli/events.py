@@ -41,7 +41,7 @@ def events(subject: str, *, full: bool, as_json: bool) -> None:
         return
     rows = [
         (
-            f"{one.at.astimezone():%Y-%m-%d %H:%M:%S}",
+            f"{one.at.astimezone():%Y-%m-%dT%H:%M:%S}",
             one.who,
             one.subject if one.batch is None else f"{one.subject} {one.batch}",
             one.what if one.before is None else f"{one.what}: {one.before} → {one.after}",

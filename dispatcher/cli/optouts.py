@@ -150,7 +150,7 @@ def export(*, output: Path | None) -> None:
         writer = csv.writer(out, lineterminator="\n")
         writer.writerow(("number", "reason", "source", "since"))
         for entry in runtime.ledger.suppressions.entries():
-            reason = reporting.harmless(entry.reason)
-            writer.writerow((e164(entry.number), reason, entry.source, reporting.moment(entry.since)))
+            reason, source = reporting.harmless(entry.reason), reporting.harmless(entry.source)
+            writer.writerow((e164(entry.number), reason, source, reporting.moment(entry.since)))
         if output is not None:
             out.close()

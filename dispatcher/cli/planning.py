@@ -8,9 +8,13 @@ import click
 
 from dispatcher import reporting
 from dispatcher.cli.accounts import take_lookup, usable
+from dispatcher.cli.care import Care, what_is_minded, with_care
+from dispatcher.cli.chain import capabilities_of, tell_missing
+from dispatcher.cli.lists import how_it_is_read, show_notes, taken
 from dispatcher.cli.opening import WHO, opened
 from dispatcher.cli.orders import Asked, put_together, what_is_sent
-from dispatcher.cli.output import console, duration, json_option, print_json, table
+from dispatcher.cli.output import console, duration, json_option, print_json, printable, table
+from dispatcher.cli.spending import Spending, what_may_be_spent, with_prices
 from dispatcher.ledger import PlanTotals
 from dispatcher.planning import Enqueued, Estimate
 from dispatcher.planning import enqueue as plan_and_enqueue
@@ -21,6 +25,9 @@ from dispatcher.runtime import Runtime
 
 @click.command(short_help="Plan a list of recipients and enqueue the campaign.")
 @what_is_sent
+@how_it_is_read
+@what_may_be_spent
+@what_is_minded
 @click.option("--name", help="What to call the campaign; the file's name by default.")
 @click.option("--at", "send_at", metavar="TIME", help="Send then, e.g. 2026-12-01T09:00+02:00; at once by default.")
 @click.option(
@@ -31,7 +38,7 @@ from dispatcher.runtime import Runtime
 def enqueue(
     *, name: str | None, send_at: str | None, key: str | None, dry_run: bool, as_json: bool, **asked: Any
 ) -> None:
-    """Plan the recipients in FILE (CSV with a header; - for standard input) and enqueue the campaign.
+    """Plan the recipients in FILE (CSV, XLSX, Parquet or JSON Lines; - for standard input) and enqueue the campaign.
 
     Numbers are brought to one notation, duplicates and invalid ones are left out and kept account of, and the
     rest is cut into requests of the provider's size. With workers running, sending begins at once; without,
@@ -45,15 +52,20 @@ def enqueue(
       dispatcher enqueue people.csv --provider bsg --text "Hello" --at 2026-12-01T09:00+02:00
       cat people.csv | dispatcher enqueue - --provider winsms --text "Hello" --dry-run
     """
+    lists = taken(asked)
+    spent, minded = Spending.taken(asked), Care.taken(asked)
     given = Asked(**asked)
     with opened() as runtime:
-        order, source = put_together(runtime, given, name=name, send_at=send_at, key=key, dry_run=dry_run)
-        with _progress() as tick:
+        order, source = put_together(
+            runtime, given, lists=lists, name=name, send_at=send_at, key=key, dry_run=dry_run
+        )
+        order = with_care(runtime, with_prices(runtime, order, budget=spent.budget), minded, source)
+        with planning_progress() as tick:
             done = plan_and_enqueue(
                 runtime.ledger,
                 order,
                 source,
-                capabilities=runtime.provider(given.provider).capabilities,
+                capabilities=capabilities_of(runtime, order),
                 who=WHO,
                 clock=runtime.clock,
                 dry_run=dry_run,
@@ -61,15 +73,16 @@ def enqueue(
             )
         if as_json:
             campaign = None if done.campaign is None else done.campaign.public_id
-            print_json({"campaign": campaign, **_totals(done.totals), "again": done.again})
+            print_json({"campaign": campaign, **totals_of(done.totals), "again": done.again, **read_as(done)})
         else:
             _show_enqueued(done, given.provider)
-        missing = runtime.missing(given.provider)
-        if missing and not dry_run:
-            click.echo(f"note: {given.provider} is not set up here: the workers need {', '.join(missing)}", err=True)
+            show_notes(done.notes)
+        if not dry_run:
+            tell_missing(runtime, order)
 
 
-def _totals(totals: PlanTotals) -> dict[str, int]:
+def totals_of(totals: PlanTotals) -> dict[str, int]:
+    """Return what a plan came to, for programs."""
     return {
         "rows": totals.rows,
         "messages": totals.messages,
@@ -81,19 +94,25 @@ def _totals(totals: PlanTotals) -> dict[str, int]:
     }
 
 
+def read_as(done: Enqueued | Estimate) -> dict[str, Any]:
+    """Return how the list was read, for programs."""
+    return {"repaired": done.repaired, "notes": list(done.notes)}
+
+
 def _show_enqueued(done: Enqueued, provider: str) -> None:
     if done.campaign is None:
         click.echo("dry run: nothing was changed")
     else:
         again = " (enqueued before with this key; nothing was planned)" if done.again else ""
         click.echo(f"campaign {done.campaign.public_id}{again}")
-    _show_totals(done.totals, provider)
+    show_totals(done.totals, provider)
     if done.campaign is not None:
         click.echo(f"watch it: dispatcher status {done.campaign.public_id} --watch")
 
 
-def _show_totals(totals: PlanTotals, provider: str) -> None:
-    shown = table([("", False), ("", True)], _totals(totals).items())
+def show_totals(totals: PlanTotals, provider: str) -> None:
+    """Print what a plan came to."""
+    shown = table([("", False), ("", True)], totals_of(totals).items())
     shown.show_header = False
     console().print(shown, end="")
     if totals.batches:
@@ -101,7 +120,7 @@ def _show_totals(totals: PlanTotals, provider: str) -> None:
 
 
 @contextlib.contextmanager
-def _progress() -> Iterator[Any]:
+def planning_progress() -> Iterator[Any]:
     """Show the rows planned so far, on a terminal."""
     err = console(err=True)
     if not err.is_terminal:
@@ -117,21 +136,24 @@ def _progress() -> Iterator[Any]:
 
 @click.command(short_help="Say what a campaign would come to, cost and take; change nothing.")
 @what_is_sent
+@how_it_is_read
 @json_option
 def estimate(*, as_json: bool, **asked: Any) -> None:
     """Say what a campaign to FILE would come to: messages, segments, price, and the time at the provider's limits.
 
-    The price is the provider's own, where it tells one; nothing is sent and nothing is changed.
+    The price is the provider's own, where it tells one, else that of the settings; nothing is sent and nothing is changed.
     """
+    lists = taken(asked)
     given = Asked(**asked)
     with opened() as runtime:
-        order, source = put_together(runtime, given, dry_run=True)
+        order, source = put_together(runtime, given, lists=lists, dry_run=True)
+        order = with_prices(runtime, order, estimating=True)
         provider = runtime.provider(given.provider)
         prices = isinstance(provider, EstimatesPrice) and not runtime.missing(given.provider)
         found = plan_and_estimate(
             order,
             source,
-            capabilities=provider.capabilities,
+            capabilities=capabilities_of(runtime, order),
             limits=runtime.limits(given.provider),
             suppressed=runtime.ledger.suppressions.among,
             now=runtime.clock(),
@@ -139,10 +161,19 @@ def estimate(*, as_json: bool, **asked: Any) -> None:
         )
     if as_json:
         price = None if found.price is None else reporting.amount(found.price)
-        print_json({**_totals(found.totals), "price": price, "currency": found.currency, "seconds": found.seconds})
+        print_json(
+            {
+                **totals_of(found.totals),
+                "price": price,
+                "currency": found.currency,
+                "seconds": found.seconds,
+                **read_as(found),
+            }
+        )
         return
-    _show_totals(found.totals, given.provider)
+    show_totals(found.totals, given.provider)
     _show_estimate(found, given.provider)
+    show_notes(found.notes)
 
 
 def _asking(runtime: Runtime, name: str) -> Any:
@@ -158,8 +189,9 @@ def _asking(runtime: Runtime, name: str) -> Any:
 
 def _show_estimate(found: Estimate, provider: str) -> None:
     if found.price is not None:
-        click.echo(f"price: {found.price:f} {found.currency or ''}".rstrip())
+        click.echo(f"price: {found.price:f} {printable(found.currency or '')}".rstrip())
     else:
-        click.echo(f"price: {provider} does not tell it before sending")
+        setting = f"DISPATCHER_{provider.upper()}__PRICE"
+        click.echo(f"price: {provider} does not tell it before sending, and {setting} is not set")
     took = "at once: no limit is set" if found.seconds is None else f"about {duration(found.seconds)}"
     click.echo(f"time to send at the limits that are set: {took}")

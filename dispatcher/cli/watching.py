@@ -12,7 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from dispatcher import reporting
+from dispatcher import care, failover, reporting
 from dispatcher.campaign import FINAL_CAMPAIGN_STATES
 from dispatcher.cli.output import console, duration, local, print_json, printable, table
 from dispatcher.runtime import Runtime
@@ -174,6 +174,11 @@ def _body(status: dict[str, Any]) -> RenderableType:
         ("batches", batches),
         ("cost", f"{status['cost']:,}" + (f", {status['refunded']:,} refunded" if status["refunded"] else "")),
     ]
+    rules = [*failover.in_words(status["failover"]), *care.in_words(status["care"])]
+    facts += [(name, printable(words)) for name, words in rules]
+    money = status["money"]
+    if money["budget"] is not None:
+        facts.append(("budget", f"{money['budget']:,}, {money['committed']:,} spent or reserved"))
     facts += [("note", printable(note)) for note in status["notes"]]
     head = table([("", False), ("", False)], [(name, value) for name, value in facts if value])
     head.show_header = False

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from dispatcher.errors import DispatcherError, LedgerError
 from dispatcher.ledger.batches import Batches
 from dispatcher.ledger.campaigns import Campaigns
+from dispatcher.ledger.care import Care, Tally
 from dispatcher.ledger.copying import copy_ledger, moved_to
 from dispatcher.ledger.database import Database
 from dispatcher.ledger.doubts import Doubts
+from dispatcher.ledger.failover import Failover
 from dispatcher.ledger.leases import Leases
 from dispatcher.ledger.outcomes import Outcomes
 from dispatcher.ledger.plans import Plans
@@ -15,6 +17,8 @@ from dispatcher.ledger.privacy import ERASED, Forgotten, Privacy
 from dispatcher.ledger.receipts import Receipts
 from dispatcher.ledger.reports import Reports
 from dispatcher.ledger.rows import (
+    Allowance,
+    Attempt,
     AwaitedReceipts,
     BatchContent,
     Campaign,
@@ -24,18 +28,23 @@ from dispatcher.ledger.rows import (
     Event,
     ExcludedRow,
     Exclusion,
+    Fate,
     NewCampaign,
     PlannedBatch,
     PlanTotals,
     ReportLine,
+    SentTo,
     Suppression,
     WorkerSeen,
 )
+from dispatcher.ledger.spending import Shortage, Spending
 from dispatcher.ledger.suppressions import Suppressions
 from dispatcher.ledger.versioning import check_database, migrate, stored_version, version
 
 __all__ = [
     "ERASED",
+    "Allowance",
+    "Attempt",
     "AwaitedReceipts",
     "BatchContent",
     "Campaign",
@@ -45,13 +54,17 @@ __all__ = [
     "Event",
     "ExcludedRow",
     "Exclusion",
+    "Fate",
     "Forgotten",
     "Ledger",
     "NewCampaign",
     "PlanTotals",
     "PlannedBatch",
     "ReportLine",
+    "SentTo",
+    "Shortage",
     "Suppression",
+    "Tally",
     "WorkerSeen",
     "check_database",
     "copy_ledger",
@@ -74,6 +87,9 @@ class Ledger:
     suppressions: Suppressions
     leases: Leases
     reports: Reports
+    spending: Spending
+    care: Care
+    failover: Failover
     privacy: Privacy
 
     @property
@@ -115,5 +131,8 @@ def open_ledger(url: str, *, pool_size: int = 8) -> Ledger:
         suppressions=Suppressions(database),
         leases=Leases(database),
         reports=Reports(database),
+        spending=Spending(database),
+        care=Care(database),
+        failover=Failover(database),
         privacy=Privacy(database),
     )

@@ -3,10 +3,13 @@
 import json
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from typing import Any
 
 from dispatcher.batch import BatchState
+from dispatcher.ledger.care import RELEASED, released_through
 from dispatcher.ledger.database import Database, Transaction, micros, moment
-from dispatcher.ledger.rows import BatchContent, Claim
+from dispatcher.ledger.rows import Allowance, BatchContent, Claim
+from dispatcher.ledger.spending import Cost, affordable, reserve, watched
 from dispatcher.ledger.trail import count, note_batch_move, shifts
 from dispatcher.message import MESSAGES_PER_BATCH, MessageState
 
@@ -20,22 +23,26 @@ class Batches:
     def next_segments(self, provider: str, *, now: datetime) -> int | None:
         """Return the segments of the batch that would be claimed now, None where none is due."""
         with self._database.read() as tx:
-            best = tx.first(
-                "SELECT b.segments FROM campaign c JOIN batch b ON b.campaign_id = c.id AND b.state = 'pending'"
-                " AND b.due_at <= :now WHERE c.provider = :provider AND c.state IN ('running', 'scheduled')"
-                " ORDER BY c.priority DESC, c.served, c.id, b.due_at, b.id LIMIT 1",
-                provider=provider,
+            campaign = _best(tx, provider, now=now)
+            if campaign is None:
+                return None
+            batch = tx.first(
+                f"SELECT segments FROM batch WHERE {_NEXT.format(released=released_through(campaign))}",
+                campaign_id=campaign.id,
                 now=micros(now),
             )
-        return None if best is None else int(best.segments)
+        return None if batch is None else int(batch.segments)
 
-    def claim(self, provider: str, *, owner: str, now: datetime, lease: timedelta) -> Claim | None:
+    def claim(
+        self, provider: str, *, owner: str, now: datetime, lease: timedelta, allowance: Allowance | None = None
+    ) -> Claim | None:
         """Take the best batch that is due: highest priority, then the campaign that has been served least.
 
-        Messages whose numbers were suppressed since planning leave the batch here. None where nothing is due.
+        Its money is watched where the campaign has a budget, or the allowance one for the day. Messages whose numbers
+        were suppressed since planning leave the batch here. None where nothing is due.
         """
         with self._database.write() as tx:
-            return _claim(tx, provider, owner=owner, now=now, lease=lease)
+            return _claim(tx, provider, owner=owner, now=now, lease=lease, allowance=allowance)
 
     def claim_and_begin(
         self,
@@ -45,18 +52,26 @@ class Batches:
         now: datetime,
         lease: timedelta,
         ready: Callable[[Claim, BatchContent], bool],
+        allowance: Allowance | None = None,
     ) -> tuple[Claim, BatchContent, bool] | None:
         """Claim the best batch that is due and record its attempt at once, in one commit: its permit is at hand.
 
-        The attempt is recorded, and the last value True, where `ready` says so of what was claimed. Else the batch is
-        claimed and no more. None where nothing is due.
+        The attempt is recorded, and the last value True, where `ready` says so of what was claimed, and the budgets
+        allow it. Else the batch is claimed and no more. None where nothing is due.
         """
         with self._database.write() as tx:
-            claim = _claim(tx, provider, owner=owner, now=now, lease=lease)
+            claim = _claim(tx, provider, owner=owner, now=now, lease=lease, allowance=allowance)
             if claim is None:
                 return None
             content = read_content(tx, claim.batch_id, MessageState.QUEUED)
-            begun = ready(claim, content) and _record_attempt(tx, claim, now=now, lease=lease, scheduled_for=None)
+            cost: Cost | None = Cost()
+            if claim.allowance is not None:
+                cost = affordable(tx, claim, _campaign_row(tx, claim), now=now)
+            begun = (
+                cost is not None
+                and ready(claim, content)
+                and _record_attempt(tx, claim, cost, now=now, lease=lease, scheduled_for=None)
+            )
             return claim, content, begun
 
     def content(self, claim: Claim) -> BatchContent:
@@ -72,7 +87,8 @@ class Batches:
         `scheduled_for` is when the provider is asked to send, where it keeps the time.
 
         False, with nothing changed, where the claim no longer gives the right to: the campaign was paused or
-        cancelled, the lease has ended or is another's, or a recipient was suppressed since the claim.
+        cancelled or has moved to another provider, the lease has ended or is another's, a recipient was suppressed
+        since the claim, or a budget does not allow it.
         """
         with self._database.write() as tx:
             return _begin(tx, claim, now=now, lease=lease, scheduled_for=scheduled_for)
@@ -83,7 +99,7 @@ class Batches:
             rows = tx.rows(
                 "SELECT 1 FROM campaign c JOIN batch b ON b.campaign_id = c.id"
                 " WHERE c.provider = :provider AND c.state IN ('running', 'scheduled')"
-                " AND b.state = 'pending' AND b.due_at <= :now LIMIT :most",
+                f" AND b.state = 'pending' AND b.due_at <= :now{RELEASED} LIMIT :most",
                 provider=provider,
                 now=micros(now),
                 most=most,
@@ -91,25 +107,41 @@ class Batches:
         return len(rows)
 
 
-def _claim(tx: Transaction, provider: str, *, owner: str, now: datetime, lease: timedelta) -> Claim | None:
-    campaign = tx.first(
-        "SELECT c.id, c.public_id FROM campaign c"
+_NEXT = (
+    "id = (SELECT id FROM batch WHERE campaign_id = :campaign_id AND state = 'pending' AND due_at <= :now{released}"
+    " ORDER BY due_at, id LIMIT 1)"
+)
+
+
+def _best(tx: Transaction, provider: str, *, now: datetime, lock: str = "") -> Any:
+    """Return the campaign whose turn it is: of those with something due, the one served least at highest priority."""
+    return tx.first(
+        "SELECT c.id, c.public_id, c.budget, c.released_through, c.fallbacks, c.down_since FROM campaign c"
         " WHERE c.provider = :provider AND c.state IN ('running', 'scheduled')"
         " AND EXISTS (SELECT 1 FROM batch b WHERE b.campaign_id = c.id AND b.state = 'pending'"
-        " AND b.due_at <= :now)"
-        " ORDER BY c.priority DESC, c.served, c.id LIMIT 1" + (" FOR NO KEY UPDATE" if tx.postgresql else ""),
+        f" AND b.due_at <= :now{RELEASED}) ORDER BY c.priority DESC, c.served, c.id LIMIT 1{lock}",
         provider=provider,
         now=micros(now),
     )
+
+
+def _claim(
+    tx: Transaction, provider: str, *, owner: str, now: datetime, lease: timedelta, allowance: Allowance | None
+) -> Claim | None:
+    campaign = _best(tx, provider, now=now, lock=" FOR NO KEY UPDATE" if tx.postgresql else "")
     if campaign is None:
         return None
+    first = _NEXT.format(released=released_through(campaign))
+    if tx.postgresql:
+        first = first.removesuffix(")") + " FOR UPDATE)"
     batch = tx.first(
-        "UPDATE batch SET state = 'claimed', owner = :owner, lease_until = :until, attempt = attempt + 1"
-        " WHERE id = (SELECT id FROM batch WHERE campaign_id = :campaign_id AND state = 'pending'"
-        " AND due_at <= :now ORDER BY due_at, id LIMIT 1" + (" FOR UPDATE" if tx.postgresql else "") + ")"
-        " AND state = 'pending' RETURNING id, number, attempt, messages, segments, send_at",
+        "UPDATE batch SET state = 'claimed', owner = :owner, lease_until = :until, attempt = attempt + 1,"
+        # What was planned for another provider that is down goes to this one, without that one's price.
+        " price = CASE WHEN provider = :provider THEN price END, provider = :provider"
+        f" WHERE {first} AND state = 'pending' RETURNING id, number, attempt, messages, segments, send_at",
         owner=owner,
         until=micros(now + lease),
+        provider=provider,
         campaign_id=campaign.id,
         now=micros(now),
     )
@@ -132,6 +164,9 @@ def _claim(tx: Transaction, provider: str, *, owner: str, now: datetime, lease: 
         messages=batch.messages,
         segments=batch.segments,
         send_at=moment(batch.send_at),
+        allowance=watched(campaign.budget, allowance),
+        fallbacks=bool(campaign.fallbacks),
+        unreached=campaign.down_since is not None,
     )
     changes = shifts("batch", [("pending", "claimed", 1)])
     for name, amount in _suppress(tx, claim.batch_id).items():
@@ -140,12 +175,18 @@ def _claim(tx: Transaction, provider: str, *, owner: str, now: datetime, lease: 
     return claim
 
 
-def _begin(tx: Transaction, claim: Claim, *, now: datetime, lease: timedelta, scheduled_for: datetime | None) -> bool:
-    campaign = tx.first(
-        "SELECT state FROM campaign WHERE id = :id" + (" FOR SHARE" if tx.postgresql else ""),
+def _campaign_row(tx: Transaction, claim: Claim) -> Any:
+    lock = " FOR SHARE" if claim.allowance is None else " FOR NO KEY UPDATE"
+    return tx.first(
+        "SELECT state, provider, budget, committed, segment_price FROM campaign WHERE id = :id"
+        + (lock if tx.postgresql else ""),
         id=claim.campaign_id,
     )
-    if campaign is None or campaign.state not in ("running", "scheduled"):
+
+
+def _begin(tx: Transaction, claim: Claim, *, now: datetime, lease: timedelta, scheduled_for: datetime | None) -> bool:
+    campaign = _campaign_row(tx, claim)
+    if campaign is None or campaign.state not in ("running", "scheduled") or campaign.provider != claim.provider:
         return False
     first = claim.batch_id * MESSAGES_PER_BATCH
     opted_out = tx.first(
@@ -156,11 +197,14 @@ def _begin(tx: Transaction, claim: Claim, *, now: datetime, lease: timedelta, sc
     )
     if opted_out is not None:
         return False
-    return _record_attempt(tx, claim, now=now, lease=lease, scheduled_for=scheduled_for)
+    cost = affordable(tx, claim, campaign, now=now)
+    if cost is None:
+        return False
+    return _record_attempt(tx, claim, cost, now=now, lease=lease, scheduled_for=scheduled_for)
 
 
 def _record_attempt(
-    tx: Transaction, claim: Claim, *, now: datetime, lease: timedelta, scheduled_for: datetime | None
+    tx: Transaction, claim: Claim, cost: Cost, *, now: datetime, lease: timedelta, scheduled_for: datetime | None
 ) -> bool:
     taken = tx.run(
         "UPDATE batch SET state = 'submitting', lease_until = :until, attempted_at = :now, scheduled_for = :scheduled_for"
@@ -183,6 +227,7 @@ def _record_attempt(
         worker=claim.owner,
         started_at=micros(now),
     )
+    reserve(tx, claim, cost, now=now)
     changes = shifts("batch", [("claimed", "submitting", 1)])
     count(tx, campaign_id=claim.campaign_id, batch_id=claim.batch_id, changes=changes)
     note_batch_move(tx, claim, BatchState.CLAIMED, BatchState.SUBMITTING, now=now)

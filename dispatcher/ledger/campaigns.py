@@ -85,6 +85,11 @@ class Campaigns:
             segments_submitted=found.get("segments", 0),
         )
 
+    def country(self, campaign: Campaign) -> str | None:
+        """Return the country of numbers that do not say theirs, as it was enqueued with."""
+        with self._database.read() as tx:
+            return tx.rows("SELECT country FROM campaign WHERE id = :id", id=campaign.id)[0].country  # type: ignore[no-any-return]
+
     def notes(self, campaign: Campaign, *, most: int = 5) -> list[str]:
         """Return what a person must know of the campaign's submitted batches, each thing once."""
         with self._database.read() as tx:
@@ -120,7 +125,7 @@ class Campaigns:
                 raise MoveNotAllowed(
                     f"campaign {campaign.public_id} is {before.value}: it cannot become {state.value}"
                 )
-            _move(tx, campaign.id, before, state, who=who, now=now, reason=reason)
+            move_campaign(tx, campaign.id, before, state, who=who, now=now, reason=reason)
             return True
 
     def settle_cancelled(
@@ -177,7 +182,7 @@ class Campaigns:
                 if current is not None and current.state == row.state:
                     # What paused it stays with it to the end.
                     reason = row.reason if state is CampaignState.COMPLETED else None
-                    _move(tx, row.id, CampaignState(row.state), state, who=who, now=now, reason=reason)
+                    move_campaign(tx, row.id, CampaignState(row.state), state, who=who, now=now, reason=reason)
                     moved.append((str(row.public_id), state))
         return moved
 
@@ -232,7 +237,7 @@ def _runs(ids: list[int]) -> Iterator[tuple[int, int]]:
     yield first, last
 
 
-def _move(
+def move_campaign(
     tx: Transaction,
     campaign_id: int,
     before: CampaignState,
@@ -242,6 +247,7 @@ def _move(
     now: datetime,
     reason: str | None,
 ) -> None:
+    """Move a campaign inside a caller's transaction that holds its row."""
     tx.run(
         "UPDATE campaign SET state = :after, reason = :reason,"
         " started_at = CASE WHEN :runs THEN COALESCE(started_at, :now) ELSE started_at END,"

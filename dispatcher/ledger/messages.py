@@ -19,6 +19,9 @@ MESSAGES_OF_BATCH = f"m.id >= b.id * {MESSAGES_PER_BATCH} AND m.id < (b.id + 1) 
 _WORTH_A_STATEMENT = 8
 """Messages of which the same is said, for which it takes a statement of their own."""
 
+_TOLD_BY_RECEIPTS = frozenset({MessageState.DELIVERED, MessageState.UNDELIVERED, MessageState.EXPIRED})
+"""No receipt moves what was not yet submitted: that is for an answer or a look-up, together with its batch."""
+
 _STATES = {state.value: state for state in MessageState}
 
 
@@ -97,6 +100,8 @@ def settle_messages(tx: Transaction, receipts: Receipts, *, now: datetime) -> di
     changes: dict[int, dict[str, int]] = {}
     rest: list[MessageMove] = []
     for (batch_id, state, reason, at, cost), ids in _alike(receipts).items():
+        if state not in _TOLD_BY_RECEIPTS:
+            continue
         settled_at = micros(at or now)
         moved = 0
         if len(ids) >= _WORTH_A_STATEMENT:

@@ -8,7 +8,8 @@ from dispatcher.batch import BatchState
 from dispatcher.failpoints import reach
 from dispatcher.ledger.database import Database, Transaction, micros, moment
 from dispatcher.ledger.messages import MessageMove, accept_messages, move_batch_messages, move_messages
-from dispatcher.ledger.rows import BatchContent, Claim
+from dispatcher.ledger.rows import Allowance, BatchContent, Claim
+from dispatcher.ledger.spending import hold, settle
 from dispatcher.ledger.trail import count, note, note_batch_move, shifts
 from dispatcher.message import MESSAGES_PER_BATCH, MessageState, message_id
 from dispatcher.provider import Answers
@@ -47,6 +48,7 @@ class Outcomes:
         learned = in_words(len(content.positions), answers)
         state = BatchState.SUBMITTED if accepted else BatchState.REFUSED
         with self._database.write() as tx:
+            hold(tx, claim)
             kept = tx.first("SELECT scheduled_for FROM batch WHERE id = :id", id=claim.batch_id)
             begins = max(now, moment(kept.scheduled_for) or now) if kept is not None else now
             before = self._settle(
@@ -76,6 +78,7 @@ class Outcomes:
                 moved = merged(move_messages(tx, moves), {})
             changes = moved | shifts("batch", [(before.value, state.value, 1)])
             changes["segments"] = segments_accepted(content, answers)
+            settle(tx, claim, now=now)
             count(tx, campaign_id=claim.campaign_id, batch_id=claim.batch_id, changes=changes)
             _end_attempt(tx, claim, state.value, learned, now=now)
             note_batch_move(tx, claim, before, state, now=now, why=learned)
@@ -96,7 +99,7 @@ class Outcomes:
         """Settle leases that have ended: a claimed batch is pending again, a submitting one is unknown."""
         with self._database.read() as tx:
             expired = tx.rows(
-                "SELECT b.id, b.number, b.state, b.campaign_id, b.provider, b.attempt, b.owner, b.messages,"
+                "SELECT b.id, b.number, b.state, b.campaign_id, b.provider, b.attempt, b.owner, b.messages, b.reserved,"
                 " b.segments, b.send_at, c.public_id FROM batch b JOIN campaign c ON c.id = b.campaign_id"
                 " WHERE b.lease_until <= :now ORDER BY b.lease_until LIMIT :limit",
                 now=micros(now),
@@ -158,6 +161,7 @@ class Outcomes:
         expired: bool = False,
     ) -> bool:
         with self._database.write() as tx:
+            hold(tx, claim)
             if expired and not _still_expired(tx, claim, now):
                 return False
             before = self._settle(
@@ -182,6 +186,7 @@ class Outcomes:
                 settled_at=micros(now) if message_state is MessageState.REFUSED else None,
             )
             changes |= shifts("batch", [(before.value, state.value, 1)])
+            settle(tx, claim, now=now)
             count(tx, campaign_id=claim.campaign_id, batch_id=claim.batch_id, changes=changes)
             _end_attempt(tx, claim, state.value, why, now=now)
             note_batch_move(tx, claim, before, state, now=now, why=why)
@@ -199,6 +204,7 @@ class Outcomes:
     ) -> bool:
         """Hand a batch back; of a cancelled campaign, or with nobody left in it, it is cancelled instead."""
         with self._database.write() as tx:
+            hold(tx, claim)
             if expired and not _still_expired(tx, claim, now):
                 return False
             first = claim.batch_id * MESSAGES_PER_BATCH
@@ -215,6 +221,10 @@ class Outcomes:
             if found is not None and found.state == BatchState.UNKNOWN and before is BatchState.SUBMITTING:
                 # The lease ended first, but the worker that held it knows better: nothing was sent.
                 before = BatchState.UNKNOWN
+                if not _any_unknown(tx, claim):
+                    # Given up, or its window has closed: to send it after all would be news to everyone.
+                    _keep_evidence(tx, claim, "not submitted", why, now=now)
+                    return False
             moved = tx.run(
                 "UPDATE batch SET state = :after, owner = NULL, lease_until = NULL, reason = :reason,"
                 " receipts_until = NULL, look_up_at = NULL, due_at = COALESCE(:due_at, due_at)"
@@ -238,6 +248,7 @@ class Outcomes:
                 segments=claim.segments,
                 id=claim.campaign_id,
             )
+            settle(tx, claim, now=now)
             count(
                 tx,
                 campaign_id=claim.campaign_id,
@@ -263,6 +274,7 @@ def _claim(row: Any) -> Claim:
         messages=row.messages,
         segments=row.segments,
         send_at=moment(row.send_at),
+        allowance=None if row.reserved is None else Allowance(),
     )
 
 
@@ -276,6 +288,16 @@ def _still_expired(tx: Transaction, claim: Claim, now: datetime) -> bool:
         )
         is not None
     )
+
+
+def _any_unknown(tx: Transaction, claim: Claim) -> bool:
+    first = claim.batch_id * MESSAGES_PER_BATCH
+    row = tx.first(
+        "SELECT 1 FROM message WHERE id >= :first AND id < :end AND state = 'unknown' LIMIT 1",
+        first=first,
+        end=first + MESSAGES_PER_BATCH,
+    )
+    return row is not None
 
 
 def _requeue_unknown(tx: Transaction, claim: Claim) -> None:

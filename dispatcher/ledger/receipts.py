@@ -8,6 +8,7 @@ from typing import Any
 from dispatcher.ledger.database import Database, Transaction, micros, millionths, moment
 from dispatcher.ledger.messages import MESSAGES_OF_BATCH, MessageMove, move_messages, settle_messages
 from dispatcher.ledger.rows import AwaitedReceipts
+from dispatcher.ledger.spending import settle_changed
 from dispatcher.ledger.trail import count, note
 from dispatcher.message import MESSAGES_PER_BATCH, MessageState
 from dispatcher.provider import Receipt
@@ -310,6 +311,7 @@ def _record(
     refunded: Mapping[int, int] | None = None,
 ) -> int:
     """Count what moved, by batch, and leave one event a batch; return how many messages that is."""
+    settle_changed(tx, changed, who=who, now=now)
     moved = 0
     for batch_id, changes in sorted(changed.items()):
         row = tx.rows("SELECT campaign_id FROM batch WHERE id = :id", id=batch_id)[0]

@@ -120,6 +120,14 @@ class Campaign:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Allowance:
+    """What the settings say of the money at a provider, in its own unit: for a day (UTC), and for a segment."""
+
+    per_day: Decimal | None = None
+    price: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
     """A batch held under a lease by one worker: proof of the right to attempt it."""
 
@@ -134,6 +142,9 @@ class Claim:
     messages: int
     segments: int
     send_at: datetime | None
+    allowance: Allowance | None = None  # where its money is watched
+    fallbacks: bool = False  # whether another provider can take over
+    unreached: bool = False  # whether the last attempts reached nobody, where that is counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,6 +203,39 @@ class ReportLine:
     settled_at: datetime | None = None
     segments: int | None = None
     cost: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fate:
+    """What became of one message, for sums over many: times in seconds since 1970."""
+
+    number: int  # negative where only a pseudonym is left
+    state: str
+    reason: str | None
+    began_at: float | None  # submitted, or due at the provider where that is later
+    settled_at: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SentTo:
+    """Some messages of one batch with what their text was made of, in columns; `positions` are those in `fields`."""
+
+    rows: Sequence[int]
+    numbers: Sequence[int]
+    positions: Sequence[int]
+    fields: bytes | None
+    variant: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One request to submit a batch: when it began, how many seconds it took, what it carried."""
+
+    began_at: datetime
+    seconds: float | None
+    messages: int
+    segments: int
+    outcome: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

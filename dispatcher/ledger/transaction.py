@@ -9,6 +9,8 @@ from typing import Any
 
 import msgspec
 
+from dispatcher.ledger import bulk
+
 _NAMED = re.compile(r"(?<![:\w]):([a-z_]\w*)")
 _AT_ONCE = 5000
 
@@ -99,24 +101,11 @@ class Transaction:
         for one in parameters:
             self._execute(sql, one).close()
 
-    def insert(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-        """Insert rows by the thousand, by the driver's own bulk path."""
-        if not rows:
-            return
-        names = ", ".join(columns)
-        if self.postgresql:
-            with (
-                self._connection.cursor() as cursor,
-                cursor.copy(f"COPY {table} ({names}) FROM STDIN") as copy,
-            ):
-                for row in rows:
-                    copy.write_row(row)
-            return
-        marks = ", ".join("?" * len(columns))
-        self._connection.executemany(
-            f"INSERT INTO {table} ({names}) VALUES ({marks})",
-            [tuple(row) for row in rows],
-        )
+    def insert(
+        self, table: str, columns: Mapping[str, Sequence[Any]], *, same: Mapping[str, Any] | None = None
+    ) -> None:
+        """Insert rows by the thousand, in columns of equal length (name → values); `same` are values of all rows."""
+        bulk.insert(self._connection, table, columns, same=same, postgresql=self.postgresql)
 
     def update(
         self, table: str, columns: Mapping[str, str], ids: Sequence[int], values: Sequence[Sequence[Any]]

@@ -4,16 +4,23 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from dispatcher.errors import InputError, UsageError
 from dispatcher.ledger import Campaign, ExcludedRow, Ledger, NewCampaign, PlannedBatch, PlanTotals
+from dispatcher.planning.behind import Behind
+from dispatcher.planning.calm import calm
+from dispatcher.planning.columns import USUAL, choose_phone_column
+from dispatcher.planning.guard import Guard
 from dispatcher.planning.plan import Plan
-from dispatcher.planning.recipients import Recipients, open_recipients
+from dispatcher.planning.pricing import Tariff
+from dispatcher.planning.reading.rows import Reader
+from dispatcher.planning.recipients import Reading, Recipients, open_recipients
 from dispatcher.provider import Capabilities
 from dispatcher.release import handover
-from dispatcher.template import TemplateError, compile_template
+from dispatcher.template import TemplateError, compile_template, fold
 
 _MESSAGES_PER_COMMIT = 20_000
 _ASKED_BY = {
@@ -36,8 +43,10 @@ class Order:
     name: str
     provider: str
     text: str
-    phone_column: str
+    phone_column: str | None = None  # None: to be found in the list
     country: str | None = None
+    country_column: str | None = None
+    reading: Reading = field(default_factory=Reading)
     sender: str | None = None
     send_at: datetime | None = None
     key: str | None = None
@@ -51,6 +60,9 @@ class Order:
     segment_price: Decimal | None = None
     retry_of: str | None = None
     variants: Mapping[str, str] = field(default_factory=dict)  # name → text, for some of the recipients
+    adds_to: Campaign | None = None  # add to this campaign instead of making one
+    tariffs: Mapping[str, Tariff] = field(default_factory=dict)  # what a segment costs, by provider
+    price_needed: bool = False  # since a budget is to be held
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,12 +72,14 @@ class Enqueued:
     campaign: Campaign | None
     totals: PlanTotals
     again: bool = False
+    repaired: int = 0  # of the messages' and duplicates' numbers, those that a spreadsheet had mangled
+    notes: Sequence[str] = ()  # what was guessed, repaired or passed over in the list
 
 
 def enqueue(
     ledger: Ledger,
     order: Order,
-    source: Path | BinaryIO,
+    source: Path | BinaryIO | Reader,
     *,
     capabilities: Capabilities,
     who: str,
@@ -86,13 +100,28 @@ def enqueue(
         return Enqueued(campaign=known, totals=known.totals, again=True)
     check_options(order, capabilities)
     now = clock()
-    with open_recipients(source) as recipients:
+    into = order.adds_to
+    after = 0 if into is None else into.totals.rows
+    with calm(), open_recipients(source, order.reading, after=after) as recipients:
         plan = make_plan(order, recipients, capabilities=capabilities, suppressed=ledger.suppressions.among, now=now)
+        if into is not None:
+            plan.know(ledger.reports.rows_by_number(into))
+        guard = Guard(
+            provider=order.provider,
+            tariffs=order.tariffs,
+            price_needed=order.price_needed,
+            canary=order.rules.get("canary", {}).get("messages"),
+        )
         if dry_run:
-            for _ in located(plan, recipients):
+            for _ in guard.steps(located(plan, recipients)):
                 progress(plan.totals)
             check_not_empty(plan.totals, recipients)
-            return Enqueued(campaign=None, totals=plan.totals)
+            return Enqueued(
+                campaign=None,
+                totals=guard.totals(plan.totals),
+                repaired=plan.numbers.many_repaired,
+                notes=told(order, plan, recipients),
+            )
         new = NewCampaign(
             public_id=order.public_id,
             key=order.key,
@@ -113,18 +142,29 @@ def enqueue(
             segment_price=order.segment_price,
             retry_of=order.retry_of,
             variants=order.variants,
+            adds_to=None if into is None else into.id,
             created_at=now,
         )
         campaign_id = ledger.plans.begin(new, who=who, now=now)
         try:
-            _write(ledger, campaign_id, plan, recipients, clock=clock, progress=progress)
+            _write(ledger, campaign_id, plan, recipients, guard, clock=clock, progress=progress)
             check_not_empty(plan.totals, recipients)
+            guard.write(ledger, campaign_id)
         except BaseException:
             # Also on Ctrl-C. A kill leaves a draft that never sends, and that the next enqueue or worker removes.
             ledger.plans.discard(campaign_id)
             raise
-        ledger.plans.finish(campaign_id, plan.totals, who=who, now=clock())
-    return Enqueued(campaign=ledger.campaigns.get(order.public_id), totals=plan.totals)
+        totals = guard.totals(plan.totals)
+        if into is None:
+            ledger.plans.finish(campaign_id, totals, who=who, now=clock())
+        else:
+            ledger.plans.add(campaign_id, into, totals, who=who, now=clock())
+    return Enqueued(
+        campaign=ledger.campaigns.get(order.public_id if into is None else into.public_id),
+        totals=totals,
+        repaired=plan.numbers.many_repaired,
+        notes=told(order, plan, recipients),
+    )
 
 
 def make_plan(
@@ -147,9 +187,10 @@ def make_plan(
     return Plan(
         header=recipients.header,
         template=template,
-        phone_column=order.phone_column,
+        phone_column=order.phone_column or choose_phone_column(recipients.header, recipients.first),
         country=order.country,
-        provider=order.provider,
+        country_column=order.country_column,
+        provider=",".join((order.provider, *order.fallbacks)),
         capabilities=capabilities,
         suppressed=suppressed,
         due_at=handover(order.send_at, capabilities, now=now).due_at,
@@ -175,6 +216,7 @@ def _write(
     campaign_id: int,
     plan: Plan,
     recipients: Recipients,
+    guard: Guard,
     *,
     clock: Callable[[], datetime],
     progress: Callable[[PlanTotals], None],
@@ -184,25 +226,33 @@ def _write(
     written = 0
 
     def flush() -> None:
-        nonlocal written
-        ledger.plans.append(campaign_id, first_number=written + 1, batches=batches, excluded=excluded, now=clock())
+        nonlocal batches, excluded, written
+        append = partial(
+            ledger.plans.append,
+            campaign_id,
+            first_number=written + 1,
+            batches=batches,
+            excluded=excluded,
+            now=clock(),
+        )
+        behind.do(append)
         written += len(batches)
-        batches.clear()
-        excluded.clear()
+        batches, excluded = [], []
         progress(plan.totals)
 
     waiting = 0
-    for step in located(plan, recipients):
-        if isinstance(step, PlannedBatch):
-            batches.append(step)
-            waiting += len(step.numbers)
-        else:
-            excluded += step
-            waiting += len(step)
-        if waiting >= _MESSAGES_PER_COMMIT:
-            flush()
-            waiting = 0
-    flush()
+    with Behind() as behind:
+        for step in guard.steps(located(plan, recipients)):
+            if isinstance(step, PlannedBatch):
+                batches.append(step)
+                waiting += len(step.numbers)
+            else:
+                excluded += step
+                waiting += len(step)
+            if waiting >= _MESSAGES_PER_COMMIT:
+                flush()
+                waiting = 0
+        flush()
 
 
 def located(plan: Plan, recipients: Recipients) -> Iterator[PlannedBatch | list[ExcludedRow]]:
@@ -213,6 +263,13 @@ def located(plan: Plan, recipients: Recipients) -> Iterator[PlannedBatch | list[
         if recipients.name in str(error):
             raise
         raise InputError(f"{recipients.name}, {error}") from None
+
+
+def told(order: Order, plan: Plan, recipients: Recipients) -> list[str]:
+    """Return what a person should know of how the list was read, a sentence each; once all of it has been."""
+    column = plan.numbers.phone_column
+    guessed = order.phone_column is None and fold(column) != USUAL
+    return [*([f"numbers from column {column}"] if guessed else []), *recipients.notes, *plan.numbers.notes]
 
 
 def check_not_empty(totals: PlanTotals, recipients: Recipients) -> None:

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from dispatcher.ledger import PlannedBatch, PlanTotals
-from dispatcher.planning.enqueue import Order, check_not_empty, check_options, located, make_plan
+from dispatcher.planning.calm import calm
+from dispatcher.planning.enqueue import Order, check_not_empty, check_options, located, make_plan, told
+from dispatcher.planning.pricing import Forecast, Tariff
 from dispatcher.planning.recipients import open_recipients
 from dispatcher.provider import Capabilities, OutgoingBatch, Price
 from dispatcher.rendering import render_batch
@@ -18,12 +20,14 @@ from dispatcher.throughput import Limits
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
-    """What a campaign would come to. `price` is None where the provider does not tell it; `seconds` where unlimited."""
+    """What a campaign would come to. `price` is None where nobody tells it; `seconds` where unlimited."""
 
     totals: PlanTotals
     price: Decimal | None
     currency: str | None
     seconds: float | None
+    repaired: int = 0  # as of Enqueued
+    notes: Sequence[str] = ()
 
 
 def estimate(
@@ -38,6 +42,8 @@ def estimate(
 ) -> Estimate:
     """Plan without changing anything, asking the price of each batch where the provider tells it.
 
+    Where it does not, the order's tariff tells.
+
     Raises:
         InputError: as for enqueueing.
         ProviderError: the price could not be had.
@@ -45,19 +51,32 @@ def estimate(
     price: Decimal | None = None if ask_price is None else Decimal(0)
     currency: str | None = None
     check_options(order, capabilities)
-    with open_recipients(source) as recipients:
+    with calm(), open_recipients(source, order.reading) as recipients:
         plan = make_plan(order, recipients, capabilities=capabilities, suppressed=suppressed, now=now)
         number = 0
+        forecast = Forecast(order.tariffs.get(order.provider, Tariff()))
         for step in located(plan, recipients):
-            if not isinstance(step, PlannedBatch) or ask_price is None:
+            if not isinstance(step, PlannedBatch):
+                continue
+            forecast.add(step.numbers, step.segments)
+            if ask_price is None:
                 continue
             number += 1
-            told = ask_price(_outgoing(order, step, number))
-            currency = told.currency or currency
-            price = None if price is None or told.amount is None else price + told.amount
+            quoted = ask_price(_outgoing(order, step, number))
+            currency = quoted.currency or currency
+            price = None if price is None or quoted.amount is None else price + quoted.amount
         check_not_empty(plan.totals, recipients)
     totals = plan.totals
-    return Estimate(totals=totals, price=price, currency=currency, seconds=seconds_to_send(totals, limits))
+    if price is None and forecast.price is not None and not forecast.unpriced:
+        price = forecast.cost
+    return Estimate(
+        totals=totals,
+        price=price,
+        currency=currency,
+        seconds=seconds_to_send(totals, limits),
+        repaired=plan.numbers.many_repaired,
+        notes=told(order, plan, recipients),
+    )
 
 
 def seconds_to_send(totals: PlanTotals, limits: Limits) -> float | None:

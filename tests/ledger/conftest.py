@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import create_engine, text
@@ -92,6 +93,7 @@ def enqueue(ledger: Ledger) -> Enqueue:
         provider: str = "winsms",
         send_at: datetime | None = None,
         priority: int = 0,
+        **more: Any,
     ) -> Campaign:
         name = f"c{next(made):07d}"
         new = NewCampaign(
@@ -102,6 +104,8 @@ def enqueue(ledger: Ledger) -> Enqueue:
             personalised=False,
             created_at=NOW,
             send_at=send_at,
+            priority=priority,
+            **more,
         )
         campaign_id = ledger.plans.begin(new, who="test", now=NOW)
         planned = [

@@ -4,7 +4,7 @@ Marks in this file: K the vendor's document says so, I inferred, U unknown.
 """
 
 import re
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal, InvalidOperation
@@ -236,6 +236,9 @@ def answers(batch: OutgoingBatch, answer: SendAnswer) -> Answers:
         else:
             reason = word(row.accept_error)
             refused[position] = Refusal(reason=reason or "no reason given", opted_out=_key(reason) == "OPTEDOUT")
+    # Of an id that two messages have, nobody can say whose receipt it brings: both are accepted, and have none.
+    many = Counter(ids)
+    ids = [None if theirs is None or many[theirs] > 1 else theirs for theirs in ids]
     account = {_key(refusal.reason): refusal.reason for refusal in refused.values()}
     for key, error in _OF_THE_ACCOUNT.items():
         # Nobody was accepted, so the whole batch may go later; whoever was refused for himself is so again then.
@@ -331,7 +334,7 @@ def digits(value: Loose) -> str:
 
 
 def decimal(value: Raw) -> Decimal | None:
-    """Return an amount exactly as it was written, None for what is none."""
+    """Return an amount exactly as it was written, None for what is none (as is a million millions)."""
     return _decimal(bytes(value))
 
 
@@ -346,7 +349,7 @@ def _decimal(written: bytes) -> Decimal | None:
         amount = Decimal(written.decode().strip().strip('"'))
     except (InvalidOperation, UnicodeError):
         return None
-    return amount if amount.is_finite() else None
+    return amount if amount.is_finite() and amount.adjusted() < 12 else None
 
 
 def moment(value: Loose) -> datetime | None:

@@ -30,6 +30,9 @@ _COLUMNS = {
         # What had been tried, and had gone wrong, when it was last resumed: the circuit breaker counts from there.
         "tried_before BIGINT NOT NULL DEFAULT 0",
         "bad_before BIGINT NOT NULL DEFAULT 0",
+        # Since when, and how often in a row, its provider could not be reached; counted where there are fallbacks.
+        "down_since BIGINT",
+        "down_count INTEGER NOT NULL DEFAULT 0",
         # The campaign (its public id) whose undelivered or refused messages this one sends again.
         "retry_of TEXT",
         # The campaign (its id) that this draft's rows will be added to.
@@ -42,8 +45,12 @@ _COLUMNS = {
         "zone TEXT",
         # Which of the campaign's texts it says; NULL: the campaign's own.
         "variant TEXT",
-        # What its attempt has reserved of the budgets, in millionths.
+        # What it has reserved or spent of the budgets, in millionths; NULL: its money is not watched.
         "reserved BIGINT",
+        # What a segment of it is thought to cost, where its countries make it another price than the campaign's.
+        "price BIGINT",
+        # What its last attempt reserved a segment at.
+        "rate BIGINT",
     ),
 }
 
@@ -126,12 +133,15 @@ def upgrade() -> None:
             template TEXT NOT NULL,
             PRIMARY KEY (campaign_id, name)
         )""",
-        # What was spent or reserved on one day (UTC) at one provider, in millionths.
+        # What was spent or reserved on one day (UTC) at one provider, in millionths; and, where a batch was held for
+        # the day's budget, what it would have cost and the budget then.
         f"""
         CREATE TABLE spending (
             provider TEXT NOT NULL,
             day TEXT NOT NULL,
             amount BIGINT NOT NULL,
+            short BIGINT,
+            budget BIGINT,
             PRIMARY KEY (provider, day)
         ){roomy}""",
         "CREATE TABLE saved_text (name TEXT PRIMARY KEY, template TEXT NOT NULL, saved_at BIGINT NOT NULL)",
