@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-chaos: venv  ## break everything for some minutes; CHAOS_ARGS='--minutes 30 --seed 1'
+chaos: venv  ## break everything for some minutes, or kill a thousand workers: CHAOS_ARGS='--kills 1000 --provider bsg --seed 1'
 	$(BIN)/python -m tests.chaos $(CHAOS_ARGS)
 
 bench: venv  ## measure everything against its baseline and its bar; BENCH_ARGS='plan send --rows 100000'

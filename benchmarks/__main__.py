@@ -1,6 +1,7 @@
 """`python -m benchmarks [NAME…]`: measures, prints, and keeps the figures in benchmarks/results."""
 
 import argparse
+import signal
 import subprocess
 import sys
 import time
@@ -9,15 +10,17 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from benchmarks import growth, idle, journey, limiter, machine, netsapiens, orders, usual
+from benchmarks import growth, idle, journey, limiter, machine, netsapiens, notations, orders, usual
 from benchmarks.figures import RESULTS, Figure, keep, line
 from benchmarks.options import Options
+from benchmarks.plot import draw
 from benchmarks.stage import ENGINES, Stage, StageError
 from dispatcher.errors import DispatcherError
 
 Benchmark = Callable[[Stage, Options], Iterable[Figure]]
 
 BENCHMARKS: dict[str, Benchmark] = {
+    "notations": notations.run,
     "usual": usual.run,
     "netsapiens": netsapiens.run,
     "orders": orders.run,
@@ -46,7 +49,7 @@ def main() -> int:
     parser.add_argument("--engine", choices=ENGINES, help="one of the engines only")
     parser.add_argument("--quick", action="store_true", help="everything small: that it works, not how fast")
     parser.add_argument("--repeats", type=int, help="how often, instead of each benchmark's own number")
-    parser.add_argument("--workers", type=int, default=2, help="worker processes of the stack that sends")
+    parser.add_argument("--workers", type=int, help="worker processes of the stack that sends; 2 by default")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--results", type=Path, help="where to keep the figures; a quick run keeps none by default")
     given = parser.parse_args()
@@ -57,9 +60,12 @@ def main() -> int:
         engines=(given.engine,) if given.engine else ENGINES,
         quick=given.quick,
         repeats=given.repeats,
-        workers=given.workers,
+        workers=given.workers or (1 if given.quick else 2),
         seed=given.seed,
     )
+    # Stopped so, it still stops all that it started; also where the shell had it ignore Ctrl-C.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: sys.exit(1))
     folder = given.results or (None if given.quick else RESULTS)
     facts, stage, failed = machine.facts(), Stage(), False
     try:
@@ -81,7 +87,9 @@ def main() -> int:
                 failed = True
             print(f"{name}: {time.monotonic() - began:.0f} s, load {taken['load']} → {machine.load()}\n", flush=True)
             if folder is not None and figures:
+                facts |= stage.facts()
                 keep(figures, taken, facts, folder=folder)
+                draw(folder)
     finally:
         stage.close()
     return int(failed)

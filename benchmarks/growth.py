@@ -8,7 +8,6 @@ from benchmarks import journey, people
 from benchmarks.figures import Figure
 from benchmarks.options import Options
 from benchmarks.stage import Home, Stage, counting_server
-from dispatcher import cancellation
 from dispatcher.planning import Order
 from dispatcher.planning import enqueue as plan
 from dispatcher.providers.winsms import Settings, WinSMS
@@ -48,8 +47,7 @@ def rows(stage: Stage, options: Options) -> Iterator[Figure]:
                 with counting_server() as server, stage.home(engine, server=server) as home:
                     planned.append(journey.enqueue(home, path))
                     name = planned[-1].output["campaign"]
-                    home.start_redis()
-                    home.run("pause", name)
+                    home.pause(name)
                     home.up(workers=options.workers)
                     sent.append(journey.let_run(home, server, [name], rows=size))
             planning.clock[size] = statistics.median(one.seconds for one in planned) / size * 1e6
@@ -95,12 +93,14 @@ def campaigns(stage: Stage, options: Options) -> Iterator[Figure]:
     each = 50 if options.quick else 1_000
     for engine in options.engines:
         taken = {}
-        for campaigns in (1, many):
-            with counting_server() as server, stage.home(engine, server=server) as home:
-                names = _enqueue(stage, home, options, campaigns=campaigns, each=each * many // campaigns)
-                home.start_redis()
-                home.up(workers=options.workers)
-                taken[campaigns] = journey.let_run(home, server, names, rows=each * many)
+        with counting_server() as server, stage.home(engine, server=server) as home:
+            names = {
+                campaigns: _enqueue(stage, home, options, campaigns=campaigns, each=each * many // campaigns)
+                for campaigns in (1, many)
+            }
+            home.up(workers=options.workers)
+            for campaigns, theirs in names.items():
+                taken[campaigns] = journey.let_run(home, server, theirs, rows=each * many)
         one, all_ = taken[1], taken[many]
         yield Figure(
             benchmark="growth",
@@ -125,11 +125,11 @@ def _enqueue(stage: Stage, home: Home, options: Options, *, campaigns: int, each
     names = []
     for index in range(campaigns):
         path = people.write(stage.folder / "part.csv", each, seed=options.seed, first=index * each)
-        name = f"b{index:09}"
+        name = f"b{campaigns:04}{index:05}"
         order = Order(public_id=name, name=name, provider="winsms", text=people.TEXT, phone_column="phone")
         done = plan(home.ledger, order, path, capabilities=capabilities, who="bench", clock=now)
         assert done.campaign is not None
-        cancellation.pause(home.ledger, done.campaign, who="bench", now=now(), reason="bench")
+        home.pause(name)
         names.append(name)
     return names
 
@@ -147,8 +147,7 @@ def threads(stage: Stage, options: Options) -> Iterator[Figure]:
                 stage.home(engine, server=server, settings={"DISPATCHER_THREADS": str(many)}) as home,
             ):
                 name = journey.enqueue(home, path, provider="netsapiens").output["campaign"]
-                home.run("pause", name)
-                home.start_redis()
+                home.pause(name)
                 home.up(workers=1)
                 journey.let_run(home, server, [name], rows=size)
                 told = server.told()

@@ -61,7 +61,10 @@ def let_run(home: Home, server: Server, names: list[str], *, rows: int, seconds:
         cancellation.resume(home.ledger, campaigns[0], who="bench", now=now())
     else:  # all at once: hundreds of commits would be measured with them
         with home.ledger.database.write() as tx:
-            tx.run("UPDATE campaign SET state = 'running' WHERE state = 'paused'")
+            tx.run_many(
+                "UPDATE campaign SET state = 'running' WHERE id = :id",
+                [{"id": campaign.id} for campaign in campaigns],
+            )
     waiting = list(campaigns)
 
     def settled() -> bool:
@@ -159,9 +162,8 @@ def _trip(stage: Stage, options: Options, engine: str, path: Path, *, rows: int,
         figures += _plan_figures(options, engine, rows, planned)
         if last == "plan":
             return figures
-        home.start_redis()
         campaign = planned.output["campaign"]
-        home.run("pause", campaign)
+        home.pause(campaign)
         home.up(workers=options.workers)
         sent = let_run(home, server, [campaign], rows=rows)
         if options.quick and server.told().distinct != rows:

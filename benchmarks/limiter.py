@@ -36,8 +36,7 @@ def run(stage: Stage, options: Options) -> Iterator[Figure]:
                     str(journey.enqueue(home, one, provider="netsapiens").output["campaign"]) for one in (path, rest)
                 )
                 for name in (short, backlog):
-                    home.run("pause", name)
-                home.start_redis()
+                    home.pause(name)
                 home.up(workers=workers)
                 began = time.monotonic()
                 journey.let_run(home, server, [short], rows=messages)

@@ -24,7 +24,7 @@ def facts() -> dict[str, str]:
         "memory": f"{total / 1e6:.0f} GB",
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
-        "databases": f"SQLite {sqlite3.sqlite_version}; PostgreSQL and its settings as the wheel carries them",
+        "sqlite": sqlite3.sqlite_version,
         "redis": next((word[2:] for word in redis.split() if word.startswith("v=")), "?"),
         "packages": ", ".join(f"{name} {version(name)}" for name in _PACKAGES),
     }

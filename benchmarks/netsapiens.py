@@ -26,8 +26,7 @@ def run(stage: Stage, options: Options) -> Iterator[Figure]:
         for _ in range(options.times(3)):
             with counting_server(distinct=options.quick) as server, stage.home(engine, server=server) as home:
                 planned = journey.enqueue(home, path, provider="netsapiens")
-                home.run("pause", planned.output["campaign"])
-                home.start_redis()
+                home.pause(planned.output["campaign"])
                 home.environment["DISPATCHER_THREADS"] = str(THREADS)
                 home.up(workers=options.workers)
                 sent = journey.let_run(home, server, [planned.output["campaign"]], rows=rows)

@@ -22,7 +22,6 @@ def run(stage: Stage, options: Options) -> Iterator[Figure]:
     path = people.write(stage.folder / "orders.csv", rows, seed=options.seed)
     for engine in options.engines:
         with counting_server() as server, stage.home(engine, server=server) as home:
-            home.start_redis(settle=False)
             name = journey.enqueue(home, path).output["campaign"]
             yield _status(home, options, name, rows)
             cancelled = []

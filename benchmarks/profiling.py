@@ -33,7 +33,6 @@ def main() -> None:
 
             taken = step("plan", "enqueue", str(path), "--provider", "winsms", "--text", people.TEXT, "--json")
             if given.step != "plan":
-                home.start_redis()
                 taken = step("send", "submit", "winsms")
             if given.step == "receipts":
                 taken = step("receipts", "poll", "--provider", "winsms", "--json")

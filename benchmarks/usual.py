@@ -34,7 +34,6 @@ def run(stage: Stage, options: Options) -> Iterator[Figure]:
         rates, cpu = {}, {}
         for name, (pool, size) in _POOLS.items() if not options.quick else [("2 threads", ("threads", 2))]:
             with counting_server() as server, stage.home(engine, server=server) as home:
-                home.start_redis(settle=False)
                 seconds, used = _usual(home, server, short, pool=pool, size=size, many=few)
                 rates[name], cpu[name] = few / seconds, used / few
         best = max(rates, key=lambda name: rates[name])

@@ -12,6 +12,7 @@ from dispatcher.campaign import CampaignState
 from dispatcher.errors import MoveNotAllowed, ProviderError, Throttled
 from dispatcher.ledger import Campaign, Ledger
 from dispatcher.provider import Schedules, StopsBatches
+from dispatcher.release import pace_anew
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +64,7 @@ def resume(ledger: Ledger, campaign: Campaign, *, who: str, now: datetime) -> bo
     ledger.care.restart(current)
     later = current.send_at is not None and current.send_at > now
     state = CampaignState.SCHEDULED if later else CampaignState.RUNNING
+    pace_anew(ledger, current, now=now)
     return ledger.campaigns.move(current, state, who=who, now=now)
 
 
@@ -101,28 +103,51 @@ def recall(
     waiting = a.ledger.receipts.to_recall(
         a.name, now=a.clock(), campaign_id=None if campaign is None else campaign.id
     )
+    return _take_back(a, a.provider, waiting, why="recalled from the provider", max_wait=max_wait, seconds=seconds)
+
+
+def recall_opted_out(account: Account, *, max_wait: float = 2.0, seconds: float = 30.0) -> Recalled:
+    """Take back what the provider holds for people who opted out after it was handed over.
+
+    A provider that can only stop a whole batch is not asked: the others in it are to be sent to.
+    """
+    a = account
+    if not isinstance(a.provider, Schedules):
+        return Recalled()
+    waiting = a.ledger.receipts.opted_out(a.name, now=a.clock())
+    why = "opted out; recalled from the provider"
+    recalled = _take_back(a, a.provider, waiting, why=why, max_wait=max_wait, seconds=seconds)
+    if waiting:
+        log.info("optouts.recalled provider=%s messages=%d of=%d", a.name, recalled.messages, len(waiting))
+    return recalled
+
+
+def _take_back(
+    a: Account, provider: Schedules, waiting: dict[str, int], *, why: str, max_wait: float, seconds: float
+) -> Recalled:
+    """Take scheduled messages back (the provider's id → ours), and record what the provider confirms."""
     ids = list(waiting)
     done, refused, refunded = 0, 0, Decimal(0)
     most = a.provider.capabilities.messages_per_request
     until = a.monotonic() + seconds
     for start in range(0, len(ids), most):
-        why = _no_more(a, until, max_wait)
-        if why is not None:
-            return Recalled(messages=done, refused=refused, refunded=refunded, left=len(ids) - start, why=why)
+        left = len(ids) - start
+        no_more = _no_more(a, until, max_wait)
+        if no_more is not None:
+            return Recalled(messages=done, refused=refused, refunded=refunded, left=left, why=no_more)
         try:
-            answers = a.provider.recall(ids[start : start + most])
+            answers = provider.recall(ids[start : start + most])
         except ProviderError as error:
             if isinstance(error, Throttled):
                 a.throttled(error.retry_after)
             log.warning("recall.failed provider=%s why=%s", a.name, error)
-            left = len(ids) - start
             return Recalled(messages=done, refused=refused, refunded=refunded, left=left, why=str(error))
         back = {
             waiting[answer.provider_message_id]: answer.refunded
             for answer in answers
             if answer.recalled and answer.provider_message_id in waiting
         }
-        done += a.ledger.receipts.record_recalled(back, who=a.who, now=a.clock())
+        done += a.ledger.receipts.record_recalled(back, who=a.who, now=a.clock(), why=why)
         refused += sum(not answer.recalled for answer in answers)
         refunded += sum((amount for amount in back.values() if amount is not None), Decimal(0))
     return Recalled(messages=done, refused=refused, refunded=refunded)

@@ -106,8 +106,14 @@ class Settings(BaseSettings):
     broker_url: str = ""
     poll_every: float = Field(default=30.0, gt=0)
     country: Annotated[str | None, BeforeValidator(_empty_is_none)] = None
+    window: str = ""
+    days: str = ""
+    skip_holidays: bool = False
+    at_most: str = ""
+    brand: str = ""
     workers: int = Field(default=1, ge=1, le=64)
     threads: int = Field(default=16, ge=1, le=256)
+    slices: Annotated[Annotated[int, Field(ge=1, le=4096)] | None, BeforeValidator(_empty_is_none)] = None
     drain_seconds: float = Field(default=30.0, ge=0)
     lease_margin: float = Field(default=30.0, ge=1, description="Seconds by which a lease outlives its request.")
     breaker: Share = Field(default=0.3, description="Refused or unknown beyond which a campaign is paused; 0: never.")
@@ -121,6 +127,9 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     supervisor: int = Field(default=0, description="Set by `dispatcher up`: a worker ends when this process has.")
     failpoint: str = Field(default="", description="For tests: kill a worker at this point.")
+    clock_offset: float = Field(
+        default=0.0, description="For tests: the seconds by which this process's clock is off."
+    )
 
     @property
     def redis_socket(self) -> Path:
@@ -228,8 +237,10 @@ def load(sections: Mapping[str, type[ProviderSettings]]) -> Settings:
 def point_at_sandbox(home: Path, settings: Mapping[str, Mapping[str, str]]) -> None:
     """Let every command that uses this home talk to its sandbox: provider → settings, before all other sources."""
     path = home / RUNTIME_FILE
-    path.write_text(json.dumps({"settings": settings}), encoding="utf-8")
-    path.chmod(0o600)
+    path.unlink(missing_ok=True)
+    # Its owner's alone from the first moment on.
+    with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w", encoding="utf-8") as out:
+        out.write(json.dumps({"settings": settings}))
 
 
 def point_at_providers(home: Path) -> None:

@@ -6,7 +6,7 @@ This is the only module that calls `Provider.submit`, and it does so at one plac
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from dispatcher import care, failover, spending
 from dispatcher.account import Account
@@ -26,7 +26,7 @@ from dispatcher.errors import (
 from dispatcher.failpoints import reach
 from dispatcher.ledger import BatchContent, Claim
 from dispatcher.provider import Answers, OutgoingBatch, Prepares
-from dispatcher.release import SLICE, handover, reconcilable_at
+from dispatcher.release import SLICE, handover, local_hours
 from dispatcher.rendering import render_content
 
 log = logging.getLogger(__name__)
@@ -39,6 +39,8 @@ _COMMIT_LEAD = 0.02
 
 _CLAIM_SECONDS = 5.0
 """Seconds that a claim is held beyond the margin; what comes before the attempt takes far less."""
+
+_TOO_LATE = "its hours, or its campaign's time, ended before the request"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,12 +83,14 @@ def submit_next(account: Account) -> Step:
     """
     a, name = account, account.name
     reach("before_claim")
+    if spending.rests(a.ledger, name, a.allowance, now=a.clock()):
+        return Step(outcome="no_budget", go_on=False)
+    if not (a.limits.requests_per_second or a.limits.segments_per_second):
+        return _submit_unlimited(a)
     # Asked first, so that a claim is not taken and handed back again and again while throughput is short.
     segments = a.ledger.batches.next_segments(name, now=a.clock())
     if segments is None:
         return Step(outcome="idle", go_on=False)
-    if spending.rests(a.ledger, name, a.allowance, now=a.clock()):
-        return Step(outcome="no_budget", go_on=False)
     if a.throughput.wait(name, a.limits, segments=segments) > MAX_WAIT:
         return Step(outcome="waiting", go_on=False)
     lease = timedelta(seconds=_CLAIM_SECONDS + a.timeout + a.lease_margin)
@@ -94,24 +98,69 @@ def submit_next(account: Account) -> Step:
     if claim is None:
         return Step(outcome="idle", go_on=False)
     reach("after_claim")
-    content = _expressible(a, a.ledger.batches.content(claim))
+    return _submit_claimed(a, claim, a.ledger.batches.content(claim))
+
+
+def _submit_unlimited(a: Account) -> Step:
+    """Where there is nothing to wait for but a pause: the permit first, then claim and attempt in one commit."""
+    permit = a.reserve(segments=1, max_wait=MAX_WAIT)
+    if not permit.granted:
+        return Step(outcome="waiting", go_on=False)
+    a.sleep_until(permit.send_at())
+    reach("after_permit")
+    # The lease runs from the commit; the request must be over, or never begin, before it ends.
+    deadline = a.monotonic() + a.timeout + MAX_WAIT
+    lease = timedelta(seconds=a.timeout + MAX_WAIT + a.lease_margin)
+    taken = a.ledger.batches.claim_and_begin(
+        a.name, owner=a.who, now=a.clock(), lease=lease, ready=_plain, allowance=a.allowance
+    )
+    if taken is None:
+        return Step(outcome="idle", go_on=False)
+    claim, content, begun = taken
+    if not begun:
+        return _submit_claimed(a, claim, content)
+    reach("after_attempt")
+    batch = render_content(claim.campaign, claim.number, content, scheduled_for=None)
+    return _request(a, claim, content, batch, deadline=deadline)
+
+
+def _plain(claim: Claim, content: BatchContent) -> bool:
+    """Whether a claimed batch needs no more than its request: it has no time of its own, and nothing to prepare."""
+    reach("after_claim")
+    return bool(content.positions) and claim.send_at is None and claim.zone is None and not content.options
+
+
+def _submit_claimed(a: Account, claim: Claim, content: BatchContent) -> Step:
+    """Take a claimed batch through its attempt, or hand it back."""
+    content = _expressible(a, content)
     if not content.positions:
         a.ledger.outcomes.hand_back(claim, now=a.clock(), why="nobody left to send to")
         return Step(outcome="empty", go_on=True)
-    way = handover(claim.send_at, a.provider.capabilities, now=a.clock())
-    if way.due_at > a.clock():
-        a.ledger.outcomes.hand_back(claim, now=a.clock(), why="held until its time", due_at=way.due_at)
+    now, hours = a.clock(), local_hours(claim.rules, claim.zone)
+    careful = bool(content.options.get("reconcilable"))
+    way = handover(
+        claim.send_at,
+        a.provider.capabilities,
+        now=now,
+        hours=hours,
+        reconcilable=careful,
+        expires_at=claim.expires_at,
+    )
+    if way.due_at > now:
+        a.ledger.outcomes.hand_back(claim, now=now, why=way.why, due_at=way.due_at)
+        if hours is not None:
+            a.ledger.timing.hold(claim, until=way.due_at, why=way.why, now=now)
         return Step(outcome="held", go_on=True)
-    scheduled_for = way.scheduled_for
-    if scheduled_for is None and content.options.get("reconcilable"):
-        scheduled_for = reconcilable_at(a.provider.capabilities, now=a.clock())
-    batch = render_content(claim.campaign, claim.number, content, scheduled_for=scheduled_for)
+    batch = render_content(claim.campaign, claim.number, content, scheduled_for=way.scheduled_for)
     if batch.options and not _prepared(a, claim, batch):
         return Step(outcome="not_prepared", go_on=False)
-    return _attempt(a, claim, content, batch)
+    ends = [end for end in (way.until, claim.expires_at) if end is not None]
+    return _attempt(a, claim, content, batch, until=min(ends, default=None))
 
 
-def _attempt(a: Account, claim: Claim, content: BatchContent, batch: OutgoingBatch) -> Step:
+def _attempt(
+    a: Account, claim: Claim, content: BatchContent, batch: OutgoingBatch, *, until: datetime | None
+) -> Step:
     """Wait for the permit of a claimed batch, and record the attempt just before the request leaves."""
     segments = sum(batch.segments)
     try:
@@ -124,13 +173,16 @@ def _attempt(a: Account, claim: Claim, content: BatchContent, batch: OutgoingBat
         return Step(outcome="waiting", go_on=False)
     reach("after_permit")
     a.sleep_until(permit.send_at() - _COMMIT_LEAD)
+    if until is not None and a.clock() >= until:
+        a.ledger.outcomes.hand_back(claim, now=a.clock(), why=_TOO_LATE)
+        return Step(outcome="withdrawn", go_on=True)
     # The lease runs from the commit; the request must be over, or never begin, before it ends.
     deadline = a.monotonic() + a.timeout + MAX_WAIT
     lease = timedelta(seconds=a.timeout + MAX_WAIT + a.lease_margin)
     if not a.ledger.batches.begin_attempt(claim, now=a.clock(), lease=lease, scheduled_for=batch.scheduled_for):
         short = spending.stop_if_short(a.ledger, claim, who=a.who, now=a.clock())
         a.ledger.outcomes.hand_back(
-            claim, now=a.clock(), why=short or "not attempted: paused, cancelled, or lease ended"
+            claim, now=a.clock(), why=short or "not attempted: paused, cancelled, expired, or lease ended"
         )
         return Step(outcome="withdrawn", go_on=True)
     reach("after_attempt")
@@ -145,6 +197,9 @@ def _attempt(a: Account, claim: Claim, content: BatchContent, batch: OutgoingBat
     except ThroughputUnavailable as error:
         a.ledger.outcomes.not_submitted(claim, now=a.clock(), why=str(error))
         raise
+    if until is not None and a.clock() >= until:  # the ledger may have kept the attempt waiting
+        a.ledger.outcomes.not_submitted(claim, now=a.clock(), why=_TOO_LATE)
+        return Step(outcome="withdrawn", go_on=True)
     return _request(a, claim, content, batch, deadline=deadline)
 
 

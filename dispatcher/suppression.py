@@ -1,15 +1,19 @@
 """Keeps the suppression list: who opted out at a provider is never sent to again, by any provider."""
 
+import csv
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from dispatcher.account import PATIENCE, Account
-from dispatcher.errors import ProviderError, Throttled
+from dispatcher.account import ENDLESS, MOST_PAGES, PATIENCE, Account
+from dispatcher.errors import ProviderError, Throttled, UsageError
 from dispatcher.msisdn import normalise_column
 from dispatcher.provider import KnowsOptOuts
 
 log = logging.getLogger(__name__)
+
+
+_LONGEST_BRAND = 40
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +41,7 @@ def sync(account: Account, *, max_wait: float = 5.0) -> Synced:
         return Synced(provider=a.name, left="it does not tell who has opted out")
     seen = added = 0
     page: str | None = None
-    while True:
+    for _ in range(MOST_PAGES):
         if not a.wait_to_look_up(max_wait=max_wait if page is None else PATIENCE):
             return Synced(provider=a.name, seen=seen, added=added, left="throughput: sending goes first")
         try:
@@ -53,6 +57,20 @@ def sync(account: Account, *, max_wait: float = 5.0) -> Synced:
         page = found.next_page
         if page is None:
             return Synced(provider=a.name, seen=seen, added=added)
+    log.warning("optouts.failed provider=%s why=%s", a.name, ENDLESS)
+    return Synced(provider=a.name, seen=seen, added=added, left=ENDLESS)
+
+
+def brand_name(text: str) -> str:
+    """Return the name under which a brand's suppression list is kept: however it is written, it is one list.
+
+    Raises:
+        UsageError: it is no name.
+    """
+    name = " ".join(text.casefold().split())
+    if len(name) > _LONGEST_BRAND or not name.isprintable():
+        raise UsageError(f"a brand has a name of at most {_LONGEST_BRAND} printable characters")
+    return name
 
 
 def read_numbers(lines: Iterable[str], *, country: str | None, reason: str) -> Read:
@@ -66,3 +84,21 @@ def read_numbers(lines: Iterable[str], *, country: str | None, reason: str) -> R
         elif cell and not (line == 1 and not any(map(str.isdigit, cell))):
             refused.append((line, number))
     return Read(numbers=numbers, refused=refused)
+
+
+def by_brand(lines: Sequence[str], *, country: str | None, reason: str, brand: str) -> dict[str, dict[int, str]]:
+    """Return the numbers of lines that can be read, by the list they belong to: `brand`'s, or that of their column.
+
+    A column `brand` is what an export has; where `brand` is named, all go to its list.
+    """
+    named = brand_name(brand)
+    rows = list(csv.reader(lines))
+    header = [cell.strip().casefold() for cell in rows[0]] if rows else []
+    if named or "brand" not in header:
+        return {named: read_numbers(lines, country=country, reason=reason).numbers}
+    column = header.index("brand")
+    found: dict[str, list[str]] = {}
+    for row in rows[1:]:
+        if row:
+            found.setdefault(brand_name(row[column].lstrip("'") if column < len(row) else ""), []).append(row[0])
+    return {name: read_numbers(cells, country=country, reason=reason).numbers for name, cells in found.items()}

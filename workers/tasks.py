@@ -16,8 +16,6 @@ from workers.app import app, runtime
 
 log = logging.getLogger(__name__)
 
-SLICES = 8
-"""Slices of work under way for one provider at once, over all workers."""
 SLICE_SECONDS = 1.5
 _POLL_SECONDS = 20.0
 _RENEW_AHEAD = timedelta(hours=1)
@@ -29,7 +27,7 @@ def submit(provider: str) -> None:
     pump.busy.add(threading.get_ident())
     try:
         steps = submission.work(
-            runtime.account(provider), slices=SLICES, seconds=SLICE_SECONDS, stopping=pump.stopping.is_set
+            runtime.account(provider), slices=pump.slices(), seconds=SLICE_SECONDS, stopping=pump.stopping.is_set
         )
     except (LedgerError, ThroughputUnavailable) as error:
         # Nothing is lost: the pump rings again, and what was under way is settled when its lease ends.
@@ -39,6 +37,8 @@ def submit(provider: str) -> None:
         pump.busy.discard(threading.get_ident())
     if any(step.messages for step in steps):
         pump.worked()
+    if steps and steps[-1].go_on and not pump.stopping.is_set():
+        pump.ring(app, provider)  # there is more: the pump need not find that out first
 
 
 @app.task(name="beat")
@@ -85,10 +85,11 @@ def reconcile(provider: str) -> None:
 
 @app.task(name="scheduled")
 def scheduled(provider: str) -> None:
-    """Take back what was cancelled, and compare what a provider holds to send later with the ledger."""
+    """Take back what was cancelled or opted out of, and compare what a provider holds to send later with the ledger."""
     with _alone("scheduled", provider) as account:
         if account is not None:
             cancellation.recall(account)
+            cancellation.recall_opted_out(account)
             receipts.compare_scheduled(account)
 
 
@@ -123,6 +124,11 @@ def _alone(task: str, provider: str) -> Iterator[Account | None]:
     owner = f"{runtime.who}/{threading.get_ident()}"  # one of this process's threads, too, is one alone
     try:
         held = runtime.ledger.leases.acquire(name, owner=owner, now=runtime.clock(), length=timedelta(seconds=length))
+    except LedgerError as error:
+        log.warning("%s.interrupted provider=%s why=%s", task, provider, error)
+        yield None
+        return
+    try:
         try:
             yield runtime.account(provider) if held else None
         finally:

@@ -15,6 +15,7 @@ from dispatcher.cli import (
     demo,
     doubts,
     events,
+    further,
     ledgers,
     optouts,
     planning,
@@ -51,6 +52,8 @@ def cli() -> None:
 for command in (
     planning.enqueue,
     planning.estimate,
+    further.add,
+    further.retry,
     campaigns.status,
     campaigns.list_campaigns,
     campaigns.pause,

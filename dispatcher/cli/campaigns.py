@@ -23,7 +23,7 @@ def status(campaign: str, *, watch: bool, as_json: bool) -> None:
         if watch:
             watching.watch(runtime, campaign, as_json=as_json)
             return
-        found = reporting.status(runtime.ledger, runtime.ledger.campaigns.get(campaign))
+        found = reporting.status(runtime.ledger, runtime.ledger.campaigns.get(campaign), now=runtime.clock())
         if as_json:
             print_json(found)
         else:
@@ -100,7 +100,7 @@ def cancel(campaign: str, *, as_json: bool) -> None:
                 recalled += cancellation.recall(runtime.account(provider), campaign=found, max_wait=0.5, seconds=0.5)
             except (ThroughputUnavailable, ProviderError) as error:
                 recalled += cancellation.Recalled(left=1, why=str(error))
-        status = reporting.status(runtime.ledger, runtime.ledger.campaigns.get(found.public_id))
+        status = reporting.status(runtime.ledger, runtime.ledger.campaigns.get(found.public_id), now=runtime.clock())
         if as_json:
             told = {"messages": recalled.messages, "refused": recalled.refused, "left": recalled.left}
             print_json({**status, "recalled": {**told, "refunded": reporting.amount(recalled.refunded)}})
@@ -126,7 +126,7 @@ def cancel(campaign: str, *, as_json: bool) -> None:
 
 
 def _show_moved(runtime: Runtime, campaign: str, how: str, *, as_json: bool) -> None:
-    status = reporting.status(runtime.ledger, runtime.ledger.campaigns.get(campaign))
+    status = reporting.status(runtime.ledger, runtime.ledger.campaigns.get(campaign), now=runtime.clock())
     if as_json:
         print_json(status)
         return

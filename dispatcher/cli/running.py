@@ -14,6 +14,7 @@ from dispatcher import sandbox as stand_ins
 from dispatcher.cli.accounts import take_lookup
 from dispatcher.cli.opening import opened
 from dispatcher.cli.output import console, json_option, print_json, printable
+from dispatcher.cli.timing import in_words
 from dispatcher.errors import DispatcherError, SettingsError, UsageError
 from dispatcher.provider import ChecksCredentials, FetchesReceipts, TellsBalance
 from dispatcher.release import BEAT
@@ -133,7 +134,9 @@ def doctor(*, as_json: bool) -> None:
     Credentials are tried by asking for the balance, which costs nothing. Exit code 1 if something is wrong.
     """
     with opened() as runtime:
-        findings = [finding for look in (_home, _ledger, _redis, _workers, _accounts) for finding in look(runtime)]
+        findings = [
+            finding for look in (_home, _ledger, _redis, _courtesy, _workers, _accounts) for finding in look(runtime)
+        ]
     if as_json:
         keys = ("what", "ok", "found", "remedy")
         print_json([{key: getattr(finding, key) for key in keys} for finding in findings])
@@ -178,6 +181,12 @@ def _redis(runtime: Runtime) -> Iterator[Finding]:
         yield _tried("redis", runtime.throughput.ping)
     if settings.embedded_redis:
         yield _tried("redis-server", stack.find_redis_server)
+
+
+def _courtesy(runtime: Runtime) -> Iterator[Finding]:
+    settings = runtime.settings
+    if settings.window or settings.days or settings.skip_holidays or settings.at_most or settings.brand:
+        yield _tried("hours and courtesy", lambda: in_words(settings))
 
 
 def _workers(runtime: Runtime) -> Iterator[Finding]:

@@ -3,6 +3,7 @@
 import contextlib
 import time
 from collections import deque
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import click
@@ -23,6 +24,7 @@ _LOG_EVERY = 5.0
 _RATE_SECONDS = 10.0
 _UNSENT = ("queued",)
 _SEEN_LINES = 12
+_HELD_LINES = 6
 
 
 def show(status: dict[str, Any]) -> None:
@@ -110,7 +112,7 @@ def _log(runtime: Runtime, name: str, rates: deque[tuple[float, int, int]], *, a
 
 
 def _status(runtime: Runtime, name: str) -> dict[str, Any]:
-    return reporting.status(runtime.ledger, runtime.ledger.campaigns.get(name))
+    return reporting.status(runtime.ledger, runtime.ledger.campaigns.get(name), now=runtime.clock())
 
 
 def _ended(status: dict[str, Any]) -> bool:
@@ -137,6 +139,17 @@ def _rate(status: dict[str, Any], rates: deque[tuple[float, int, int]]) -> tuple
     return (sent - rates[0][1]) / elapsed, (ended - rates[0][2]) / elapsed
 
 
+def _held(one: dict[str, Any]) -> str:
+    """Return one line on messages that wait for hours to begin, such as: until 09:00 in Africa/Johannesburg."""
+    day, _, clock = one["local"].partition("T")
+    more = len(one["zones"]) - 1
+    others = f" and {more} more zone{'' if more == 1 else 's'}" if more else ""
+    soon = datetime.fromisoformat(one["local"]) - datetime.now(UTC) < timedelta(days=1)
+    when = clock[:5] if soon else f"{day} {clock[:5]}"
+    plural = "" if one["messages"] == 1 else "s"
+    return f"until {when} in {one['zones'][0]}{others} ({one['messages']:,} message{plural})"
+
+
 def _progress(status: dict[str, Any], rates: deque[tuple[float, int, int]]) -> list[RenderableType]:
     total, sent, ended = _counts(status)
     sent_rate, ended_rate = _rate(status, rates)
@@ -159,7 +172,9 @@ def _line(status: dict[str, Any], rates: deque[tuple[float, int, int]]) -> str:
     left = f" eta={duration((total - sent) / rate).replace(' ', '')}" if rate > 0 and sent < total else ""
     share = 100 * sent // total if total else 100
     reason = f" reason={printable(status['reason'])}" if status["reason"] else ""
-    return f"{status['state']} sent={share}% final={ended}/{total} rate={rate:.0f}/s{left} {states}{reason}"
+    held = sum(one["messages"] for one in status["held"])
+    waiting = f" held={held}" if held else ""
+    return f"{status['state']} sent={share}% final={ended}/{total} rate={rate:.0f}/s{left} {states}{waiting}{reason}"
 
 
 def _body(status: dict[str, Any]) -> RenderableType:
@@ -172,6 +187,9 @@ def _body(status: dict[str, Any]) -> RenderableType:
         ("enqueued", local(status["created_at"])),
         ("segments", f"{status['segments']:,} planned, {status['segments_submitted']:,} submitted"),
         ("batches", batches),
+        *(("held", _held(one)) for one in status["held"][:_HELD_LINES]),
+        ("expires", local(status["expires_at"])),
+        ("brand", printable(status["brand"])),
         ("cost", f"{status['cost']:,}" + (f", {status['refunded']:,} refunded" if status["refunded"] else "")),
     ]
     rules = [*failover.in_words(status["failover"]), *care.in_words(status["care"])]

@@ -13,6 +13,7 @@ from dispatcher.ledger.failover import Failover
 from dispatcher.ledger.leases import Leases
 from dispatcher.ledger.outcomes import Outcomes
 from dispatcher.ledger.plans import Plans
+from dispatcher.ledger.pressure import Pressure
 from dispatcher.ledger.privacy import ERASED, Forgotten, Privacy
 from dispatcher.ledger.receipts import Receipts
 from dispatcher.ledger.reports import Reports
@@ -33,12 +34,13 @@ from dispatcher.ledger.rows import (
     PlannedBatch,
     PlanTotals,
     ReportLine,
-    Settlement,
+    SentTo,
     Suppression,
     WorkerSeen,
 )
 from dispatcher.ledger.spending import Shortage, Spending
 from dispatcher.ledger.suppressions import Suppressions
+from dispatcher.ledger.timing import Timing
 from dispatcher.ledger.versioning import check_database, migrate, stored_version, version
 
 __all__ = [
@@ -61,7 +63,7 @@ __all__ = [
     "PlanTotals",
     "PlannedBatch",
     "ReportLine",
-    "Settlement",
+    "SentTo",
     "Shortage",
     "Suppression",
     "Tally",
@@ -91,6 +93,8 @@ class Ledger:
     care: Care
     failover: Failover
     privacy: Privacy
+    timing: Timing
+    pressure: Pressure
 
     @property
     def version(self) -> str | None:
@@ -135,4 +139,6 @@ def open_ledger(url: str, *, pool_size: int = 8) -> Ledger:
         care=Care(database),
         failover=Failover(database),
         privacy=Privacy(database),
+        timing=Timing(database),
+        pressure=Pressure(database),
     )

@@ -5,8 +5,6 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row
-
 from dispatcher.batch import BatchState
 from dispatcher.campaign import CAMPAIGN_MOVES, FINAL_CAMPAIGN_STATES, CampaignState
 from dispatcher.errors import CampaignNotFound, MoveNotAllowed
@@ -86,6 +84,11 @@ class Campaigns:
             refunded=money(found.get("refunded", 0)),
             segments_submitted=found.get("segments", 0),
         )
+
+    def country(self, campaign: Campaign) -> str | None:
+        """Return the country of numbers that do not say theirs, as it was enqueued with."""
+        with self._database.read() as tx:
+            return tx.rows("SELECT country FROM campaign WHERE id = :id", id=campaign.id)[0].country  # type: ignore[no-any-return]
 
     def notes(self, campaign: Campaign, *, most: int = 5) -> list[str]:
         """Return what a person must know of the campaign's submitted batches, each thing once."""
@@ -184,7 +187,7 @@ class Campaigns:
         return moved
 
 
-def _next_state(row: Row[Any], now: datetime) -> CampaignState | None:
+def _next_state(row: Any, now: datetime) -> CampaignState | None:
     if not row.open_messages:
         return CampaignState.COMPLETED
     if row.state == CampaignState.SCHEDULED and (row.send_at or 0) <= micros(now):
@@ -271,7 +274,7 @@ def move_campaign(
     )
 
 
-def _campaign(row: Row[Any]) -> Campaign:
+def _campaign(row: Any) -> Campaign:
     created = moment(row.created_at)
     assert created is not None
     return Campaign(

@@ -88,7 +88,7 @@ def _copy_table(old: Transaction, new: Transaction, table: str, progress: Callab
     stream = _plain(old.stream(f"SELECT {', '.join(names)} FROM {table}"), booleans)
     many = 0
     while portion := list(islice(stream, _AT_ONCE)):
-        new.insert(table, names, portion)
+        new.insert(table, dict(zip(names, map(list, zip(*portion, strict=True)), strict=True)))
         many += len(portion)
         progress(table, many)
     return many

@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row
-
 from dispatcher.batch import BatchState
 from dispatcher.ledger.batches import read_content
 from dispatcher.ledger.database import Database, Transaction, micros, moment
@@ -242,7 +240,7 @@ def _unknown(tx: Transaction, doubt: Doubt) -> set[int]:
     return {int(row.id) for row in rows}
 
 
-def _doubt(row: Row[Any]) -> Doubt:
+def _doubt(row: Any) -> Doubt:
     attempted = moment(row.attempted_at)
     assert attempted is not None
     return Doubt(

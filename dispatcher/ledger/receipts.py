@@ -5,17 +5,14 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import Row
-
 from dispatcher.ledger.database import Database, Transaction, micros, millionths, moment
-from dispatcher.ledger.messages import MESSAGES_OF_BATCH, MessageMove, move_messages
-from dispatcher.ledger.rows import AwaitedReceipts, Settlement
+from dispatcher.ledger.messages import MESSAGES_OF_BATCH, MessageMove, move_messages, settle_messages
+from dispatcher.ledger.rows import AwaitedReceipts
 from dispatcher.ledger.spending import settle_changed
 from dispatcher.ledger.trail import count, note
 from dispatcher.message import MESSAGES_PER_BATCH, MessageState
-
-_TOLD_BY_RECEIPTS = frozenset({MessageState.DELIVERED, MessageState.UNDELIVERED, MessageState.EXPIRED})
-"""No receipt moves what was not yet submitted: that is for an answer or a look-up, together with its batch."""
+from dispatcher.provider import Receipt
+from dispatcher.provider import Receipts as Told
 
 
 class Receipts:
@@ -47,8 +44,8 @@ class Receipts:
             for batch in batches:
                 if messages >= most:
                     break
-                waiting = _waiting(tx, int(batch.id))
-                if not waiting:
+                message_ids, numbers, rows, theirs = _waiting(tx, int(batch.id))
+                if not message_ids:
                     done.append(int(batch.id))
                     continue
                 submitted, until = moment(batch.submitted_at), moment(batch.receipts_until)
@@ -62,13 +59,13 @@ class Receipts:
                         submitted_at=submitted,
                         asked_at=moment(batch.receipts_asked_at),
                         until=until,
-                        message_ids=[row.id for row in waiting],
-                        numbers=[row.msisdn for row in waiting],
-                        rows=[row.line for row in waiting],
-                        provider_message_ids=[row.provider_message_id for row in waiting],
+                        message_ids=message_ids,
+                        numbers=numbers,
+                        rows=rows,
+                        provider_message_ids=theirs,
                     )
                 )
-                messages += len(waiting)
+                messages += len(message_ids)
         if done:
             with self._database.write() as tx:
                 # Asked again in the same statement: a look-up may have adopted messages of it meanwhile.
@@ -82,7 +79,7 @@ class Receipts:
 
     def apply(
         self,
-        settlements: Sequence[Settlement],
+        receipts: Sequence[Receipt],
         *,
         asked: Mapping[int, datetime],
         who: str,
@@ -93,19 +90,9 @@ class Receipts:
         A receipt that is no news (repeated, out of order, after a final state) changes nothing. Returns how many
         messages moved.
         """
-        moves = [
-            MessageMove(
-                message_id=settlement.message_id,
-                state=settlement.state,
-                reason=settlement.reason,
-                cost=settlement.cost,
-                settled_at=micros(settlement.at or now),
-            )
-            for settlement in settlements
-            if settlement.state in _TOLD_BY_RECEIPTS
-        ]
         with self._database.write() as tx:
-            moved = _apply(tx, moves, who=who, what="receipts", now=now)
+            changed = settle_messages(tx, Told.of(receipts), now=now)
+            moved = _record(tx, changed, who=who, what="receipts", now=now)
             for batch_id, next_at in sorted(asked.items()):
                 tx.run(
                     "UPDATE batch SET receipts_asked_at = :now, receipts_due_at = :next_at"
@@ -211,6 +198,26 @@ class Receipts:
                 )
             }
 
+    def opted_out(self, provider: str, *, now: datetime) -> dict[str, int]:
+        """Return what is scheduled at the provider to people who opted out since: its message id → message id."""
+        with self._database.read() as tx:
+            if tx.first("SELECT 1 FROM suppression LIMIT 1") is None:
+                return {}
+            return {
+                str(row.provider_message_id): int(row.id)
+                for row in tx.rows(
+                    "SELECT m.id, m.provider_message_id FROM campaign c JOIN batch b ON b.campaign_id = c.id"
+                    f" JOIN message m ON {MESSAGES_OF_BATCH}"
+                    " WHERE c.state IN ('scheduled', 'running', 'paused') AND b.provider = :provider"
+                    " AND b.state = 'submitted' AND b.scheduled_for > :now"
+                    " AND m.state = 'submitted' AND m.provider_message_id IS NOT NULL AND EXISTS"
+                    " (SELECT 1 FROM suppression s WHERE s.msisdn = m.msisdn AND s.scope IN ('', c.brand))"
+                    " ORDER BY m.id",
+                    provider=provider,
+                    now=micros(now),
+                )
+            }
+
     def to_stop(self, provider: str, *, campaign_id: int | None = None, most: int = 100) -> dict[int, str]:
         """Return submitted batches of cancelled campaigns that were not asked to stop yet: id → the provider's id."""
         one = "" if campaign_id is None else " AND c.id = :campaign_id"
@@ -251,18 +258,25 @@ class Receipts:
                 return 0
             moves = [
                 MessageMove(
-                    message_id=waiting.id,
+                    message_id=waiting,
                     state=MessageState.CANCELLED,
                     reason="stopped at the provider before it was sent",
                     cost=Decimal(0),
                     settled_at=micros(now),
                 )
-                for waiting in _waiting(tx, batch_id)
+                for waiting in _waiting(tx, batch_id)[0]
             ]
             return _apply(tx, moves, who=who, what="stopped", now=now)
 
-    def record_recalled(self, refunds: Mapping[int, Decimal | None], *, who: str, now: datetime) -> int:
-        """Record messages (id → credits given back) that the provider confirmed it will not send."""
+    def record_recalled(
+        self,
+        refunds: Mapping[int, Decimal | None],
+        *,
+        who: str,
+        now: datetime,
+        why: str = "recalled from the provider",
+    ) -> int:
+        """Record messages (id → credits given back) that the provider confirmed it will not send, and why."""
         costs: dict[int, int | None] = {}
         with self._database.write() as tx:
             for row in tx.rows(
@@ -282,7 +296,7 @@ class Receipts:
                     MessageMove(
                         message_id=message,
                         state=MessageState.CANCELLED,
-                        reason="recalled from the provider",
+                        reason=why,
                         cost=left,
                         settled_at=micros(now),
                     )
@@ -290,11 +304,12 @@ class Receipts:
             return _apply(tx, moves, who=who, what="recalled", now=now, refunded=refunded)
 
 
-def _waiting(tx: Transaction, batch_id: int) -> Sequence[Row[Any]]:
+def _waiting(tx: Transaction, batch_id: int) -> list[list[Any]]:
+    """Return the ids, numbers, rows and provider's ids of a batch's messages that wait for a receipt."""
     first = batch_id * MESSAGES_PER_BATCH
-    return tx.rows(
-        'SELECT id, msisdn, "row" AS line, provider_message_id FROM message'
-        " WHERE id >= :first AND id < :end AND state = 'submitted' ORDER BY id",
+    return tx.columns(
+        {"id": int, "msisdn": int, '"row"': int, "provider_message_id": str | None},
+        "FROM message WHERE id >= :first AND id < :end AND state = 'submitted' ORDER BY id",
         first=first,
         end=first + MESSAGES_PER_BATCH,
     )
@@ -310,7 +325,19 @@ def _apply(
     refunded: Mapping[int, int] | None = None,
 ) -> int:
     """Make the moves, count them, and leave one event a batch that says how many went where."""
-    changed = move_messages(tx, moves)
+    return _record(tx, move_messages(tx, moves), who=who, what=what, now=now, refunded=refunded)
+
+
+def _record(
+    tx: Transaction,
+    changed: Mapping[int, Mapping[str, int]],
+    *,
+    who: str,
+    what: str,
+    now: datetime,
+    refunded: Mapping[int, int] | None = None,
+) -> int:
+    """Count what moved, by batch, and leave one event a batch; return how many messages that is."""
     settle_changed(tx, changed, who=who, now=now)
     moved = 0
     for batch_id, changes in sorted(changed.items()):

@@ -1,14 +1,15 @@
 """Reads out what became of every input row, and the audit trail."""
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import datetime
 
 from dispatcher.ledger.database import Database, moment, money
 from dispatcher.ledger.messages import MESSAGES_OF_BATCH
 from dispatcher.ledger.privacy import shown_number
-from dispatcher.ledger.rows import Attempt, Campaign, Event, Fate, ReportLine
+from dispatcher.ledger.rows import Attempt, Campaign, Event, Fate, ReportLine, SentTo
 from dispatcher.ledger.trail import totals
+from dispatcher.message import MESSAGES_PER_BATCH, MessageState
 
 
 class Reports:
@@ -20,6 +21,68 @@ class Reports:
     def lines(self, campaign: Campaign) -> Iterator[ReportLine]:
         """Yield the fate of every input row, in the order of the rows."""
         yield from heapq.merge(self._messages(campaign), self._excluded(campaign), key=lambda line: line.row)
+
+    def rows_by_number(self, campaign: Campaign) -> dict[int, int]:
+        """Return the row of every number that the campaign has a message for."""
+        with self._database.read() as tx:
+            return {
+                int(row.msisdn): int(row.line)
+                for row in tx.stream(
+                    f'SELECT m.msisdn, m."row" AS line FROM batch b JOIN message m ON {MESSAGES_OF_BATCH}'
+                    " WHERE b.campaign_id = :id",
+                    id=campaign.id,
+                )
+            }
+
+    def retries(self, campaign: Campaign) -> int:
+        """Return how many campaigns send again to some of this one."""
+        with self._database.read() as tx:
+            return int(
+                tx.rows(
+                    "SELECT COUNT(*) AS many FROM campaign WHERE retry_of = :name AND state <> 'draft'",
+                    name=campaign.public_id,
+                )[0].many
+            )
+
+    def retried(self, campaign: Campaign) -> dict[int, str]:
+        """Return the rows of a campaign that others have sent again, each with the last of those."""
+        with self._database.read() as tx:
+            return {
+                int(row.line): str(row.public_id)
+                for row in tx.stream(
+                    'SELECT c.public_id, m."row" AS line FROM campaign c JOIN batch b ON b.campaign_id = c.id'
+                    f" JOIN message m ON {MESSAGES_OF_BATCH} WHERE c.retry_of = :name ORDER BY c.id",
+                    name=campaign.public_id,
+                )
+            }
+
+    def sent_to(self, campaign: Campaign, states: Collection[MessageState]) -> Iterator[SentTo]:
+        """Yield the messages in one of some states, batch by batch, with what their text was made of."""
+        with self._database.read() as tx:
+            batches = tx.rows(
+                "SELECT b.id, b.variant, p.fields FROM batch b LEFT JOIN payload p ON p.batch_id = b.id"
+                " WHERE b.campaign_id = :id ORDER BY b.id",
+                id=campaign.id,
+            )
+            for batch in batches:
+                first = int(batch.id) * MESSAGES_PER_BATCH
+                rows = [
+                    row
+                    for row in tx.rows(
+                        'SELECT id, "row" AS line, msisdn, state FROM message WHERE id >= :first AND id < :end ORDER BY id',
+                        first=first,
+                        end=first + MESSAGES_PER_BATCH,
+                    )
+                    if row.state in states
+                ]
+                if rows:
+                    yield SentTo(
+                        rows=[int(row.line) for row in rows],
+                        numbers=[int(row.msisdn) for row in rows],
+                        positions=[int(row.id) - first for row in rows],
+                        fields=None if batch.fields is None else bytes(batch.fields),
+                        variant=batch.variant,
+                    )
 
     def fates(self, campaign: Campaign) -> Iterator[Fate]:
         """Yield what became of every message, in no particular order."""

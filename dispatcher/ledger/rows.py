@@ -145,6 +145,9 @@ class Claim:
     allowance: Allowance | None = None  # where its money is watched
     fallbacks: bool = False  # whether another provider can take over
     unreached: bool = False  # whether the last attempts reached nobody, where that is counted
+    zone: str | None = None
+    rules: Mapping[str, Any] = field(default_factory=dict)
+    expires_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,17 +179,6 @@ class AwaitedReceipts:
     numbers: Sequence[int]
     rows: Sequence[int]
     provider_message_ids: Sequence[str | None]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settlement:
-    """A move of one message by what the provider said."""
-
-    message_id: int
-    state: MessageState
-    reason: str | None = None
-    at: datetime | None = None
-    cost: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,6 +217,17 @@ class Fate:
     reason: str | None
     began_at: float | None  # submitted, or due at the provider where that is later
     settled_at: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SentTo:
+    """Some messages of one batch with what their text was made of, in columns; `positions` are those in `fields`."""
+
+    rows: Sequence[int]
+    numbers: Sequence[int]
+    positions: Sequence[int]
+    fields: bytes | None
+    variant: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -272,6 +275,7 @@ class Suppression:
     reason: str
     source: str
     since: datetime
+    brand: str = ""  # in whose name nothing may be sent to it; "": in nobody's
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,26 +1,33 @@
 """Planning: a recipient list and a text become messages, cut into batches that one request each can carry."""
 
+from dispatcher.planning.again import SentBefore
 from dispatcher.planning.columns import find_fields, find_phone_column
 from dispatcher.planning.counting import count_rows
 from dispatcher.planning.enqueue import Enqueued, Order, enqueue
 from dispatcher.planning.estimate import Estimate, estimate, seconds_to_send
+from dispatcher.planning.leaving_out import LeftOut, left_out
 from dispatcher.planning.plan import Plan
 from dispatcher.planning.pricing import Tariff
-from dispatcher.planning.recipients import Chunk, Recipients, open_recipients
+from dispatcher.planning.recipients import Chunk, Format, Reading, Recipients, open_recipients
 
 __all__ = [
     "Chunk",
     "Enqueued",
     "Estimate",
+    "Format",
+    "LeftOut",
     "Order",
     "Plan",
+    "Reading",
     "Recipients",
+    "SentBefore",
     "Tariff",
     "count_rows",
     "enqueue",
     "estimate",
     "find_fields",
     "find_phone_column",
+    "left_out",
     "open_recipients",
     "seconds_to_send",
 ]

@@ -9,6 +9,7 @@ from dispatcher.batch import BatchState
 from dispatcher.campaign import CampaignState
 from dispatcher.ledger import Campaign, Ledger
 from dispatcher.message import OPEN_MESSAGE_STATES, MessageState
+from dispatcher.release import held
 
 
 def moment(value: datetime | None) -> str | None:
@@ -32,8 +33,11 @@ def summary(campaign: Campaign) -> dict[str, Any]:
     }
 
 
-def status(ledger: Ledger, campaign: Campaign) -> dict[str, Any]:
-    """Return all that is known of a campaign as a whole; every state is present."""
+def status(ledger: Ledger, campaign: Campaign, *, now: datetime | None = None) -> dict[str, Any]:
+    """Return all that is known of a campaign as a whole; every state is present.
+
+    `now` is the moment for which it is told what waits for hours to begin; without it nothing is.
+    """
     counts = ledger.campaigns.counts(campaign)
     found = summary(campaign)
     found["reason"] = _reason(campaign, counts.batches) or spending.why_held(ledger, campaign)
@@ -54,8 +58,25 @@ def status(ledger: Ledger, campaign: Campaign) -> dict[str, Any]:
         "failover": failover.described(campaign),
         "money": spending.described(ledger, campaign),
         "notes": ledger.campaigns.notes(campaign),
+        "brand": campaign.brand,
+        "expires_at": moment(campaign.expires_at),
+        "held": [] if now is None else _held(ledger, campaign, now=now),
         "open": sum(counts.messages[state] for state in OPEN_MESSAGE_STATES),
     }
+
+
+def _held(ledger: Ledger, campaign: Campaign, *, now: datetime) -> list[dict[str, Any]]:
+    if campaign.state not in (CampaignState.RUNNING, CampaignState.SCHEDULED):
+        return []
+    return [
+        {
+            "until": moment(one.until),
+            "local": one.hours.local(one.until).isoformat(timespec="minutes"),
+            "zones": list(one.hours.place.zones),
+            "messages": one.messages,
+        }
+        for one in held(ledger, campaign, now=now)
+    ]
 
 
 def amount(value: Decimal) -> int | float:

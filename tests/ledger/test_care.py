@@ -5,9 +5,9 @@ from datetime import datetime, timedelta
 
 from dispatcher import cancellation, care
 from dispatcher.campaign import CampaignState
-from dispatcher.ledger import Campaign, Claim, Ledger, Settlement
+from dispatcher.ledger import Campaign, Claim, Ledger
 from dispatcher.message import MessageState
-from dispatcher.provider import Answers, Refusal
+from dispatcher.provider import Answers, Receipt, Refusal
 from tests.ledger.conftest import LEASE, NOW, WINDOW, Enqueue
 
 CANARY = {"canary": {"messages": 4, "wait": 900, "delivered": 0.8}}
@@ -39,9 +39,7 @@ def send(ledger: Ledger, *, refused: int = 0, now: datetime = NOW) -> Claim | No
 def settle(ledger: Ledger, *states: MessageState) -> None:
     """Bring receipts for so many of those that wait, in their order."""
     waiting = [one for batch in ledger.receipts.due("winsms", now=NOW, most=1000) for one in batch.message_ids]
-    told = [
-        Settlement(message_id=one, state=state, reason="LATE") for one, state in zip(waiting, states, strict=False)
-    ]
+    told = [Receipt(message_id=one, state=state, reason="LATE") for one, state in zip(waiting, states, strict=False)]
     ledger.receipts.apply(told, asked={}, who="t", now=NOW)
 
 

@@ -16,10 +16,9 @@ from dispatcher.ledger import (
     NewCampaign,
     PlannedBatch,
     PlanTotals,
-    Settlement,
 )
 from dispatcher.message import MessageState
-from dispatcher.provider import Answers
+from dispatcher.provider import Answers, Receipt
 from dispatcher.template import pack_fields
 from tests.ledger.conftest import LEASE, NOW, WINDOW, claim, numbers
 
@@ -60,7 +59,7 @@ def send(ledger: Ledger) -> None:
 
 def deliver(ledger: Ledger, campaign: Campaign) -> None:
     [batch] = ledger.receipts.due("winsms", now=NOW, most=10)
-    settled = [Settlement(message_id=one, state=MessageState.DELIVERED, at=NOW) for one in batch.message_ids]
+    settled = [Receipt(message_id=one, state=MessageState.DELIVERED, at=NOW) for one in batch.message_ids]
     ledger.receipts.apply(settled, asked={batch.batch_id: NOW}, who="t", now=NOW)
     assert ledger.campaigns.advance(who="t", now=NOW)
 

@@ -9,9 +9,9 @@ import pytest
 
 from dispatcher.campaign import CampaignState
 from dispatcher.errors import LedgerError, UsageError
-from dispatcher.ledger import Allowance, Campaign, Claim, Ledger, Settlement
+from dispatcher.ledger import Allowance, Campaign, Claim, Ledger
 from dispatcher.message import MessageState
-from dispatcher.provider import Answers, Refusal
+from dispatcher.provider import Answers, Receipt, Refusal
 from tests.ledger.conftest import LEASE, NOW, WINDOW, Enqueue
 
 LATER = NOW + timedelta(seconds=61)
@@ -85,9 +85,7 @@ def test_receipts_bring_costs_and_recalls_give_back(ledger: Ledger, enqueue: Enq
     campaign = enqueue(batches=2, budget=Decimal(100), segment_price=TWO)
     answered(ledger, attempt(ledger), None)
     (awaited,) = ledger.receipts.due("winsms", now=NOW, most=100)
-    told = [
-        Settlement(message_id=one, state=MessageState.DELIVERED, cost=Decimal("2.5")) for one in awaited.message_ids
-    ]
+    told = [Receipt(message_id=one, state=MessageState.DELIVERED, cost=Decimal("2.5")) for one in awaited.message_ids]
     ledger.receipts.apply(told[:2], asked={}, who="t", now=NOW)
     assert committed(ledger, campaign) == 7
     answered(ledger, attempt(ledger), Decimal(2))
@@ -197,7 +195,7 @@ def test_many_workers_never_pass_a_budget(ledger: Ledger, enqueue: Enqueue) -> N
                     # Never more than was told before: what a provider adds afterwards, no budget can hold.
                     cost = chance.choice([None, Decimal(1), Decimal("1.5")])
                     told = [
-                        Settlement(message_id=one, state=MessageState.DELIVERED, cost=cost)
+                        Receipt(message_id=one, state=MessageState.DELIVERED, cost=cost)
                         for one in awaited.message_ids
                     ]
                     ledger.receipts.apply(told, asked={}, who=owner, now=NOW)

@@ -1,5 +1,5 @@
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,9 @@ from dispatcher.errors import InputError
 from dispatcher.ledger.rows import ExcludedRow, Exclusion, PlannedBatch, PlanTotals
 from dispatcher.message import MESSAGES_PER_BATCH
 from dispatcher.msisdn import normalise_column
-from dispatcher.planning import Chunk, Plan, find_fields, find_phone_column, open_recipients
+from dispatcher.planning import Chunk, LeftOut, Plan, find_fields, find_phone_column, open_recipients
+from dispatcher.planning.cutting import Cutter
+from dispatcher.planning.limits import encoded_sizes
 from dispatcher.planning.sample import COUNTRY, HEADER, write_sample
 from dispatcher.provider import Capabilities
 from dispatcher.segments import count_segments
@@ -23,8 +25,11 @@ DUE = datetime(2030, 1, 1, tzinfo=UTC)
 WIDE = Capabilities(messages_per_request=1000)
 
 
-def nobody(_numbers: Sequence[int]) -> set[int]:
-    return set()
+OPTED_OUT = "suppressed: opted out"
+
+
+def nobody(_numbers: Sequence[int]) -> dict[int, str]:
+    return {}
 
 
 def planned(
@@ -32,7 +37,7 @@ def planned(
     text: str = "Sale today",
     *,
     capabilities: Capabilities = WIDE,
-    suppressed: Callable[[Sequence[int]], set[int]] = nobody,
+    suppressed: LeftOut = nobody,
     phone: str = "phone",
     country: str | None = "US",
     **more: Any,
@@ -92,7 +97,7 @@ def test_a_text_with_fields_keeps_only_what_it_uses() -> None:
 
 def test_every_row_is_accounted_for_with_a_reason() -> None:
     csv = "phone,name\n202-555-0123,Ann\nn/a,Bob\n+1 (202) 555 0123,Ann again\n,\n202-555-0124,Gone\n2025550125,\n"
-    batches, excluded, totals = planned(csv, "Hi {name|there}", suppressed=lambda _: {us(124)})
+    batches, excluded, totals = planned(csv, "Hi {name|there}", suppressed=lambda _: {us(124): OPTED_OUT})
     assert [batch.rows for batch in batches] == [[1, 6]]
     assert excluded == [
         ExcludedRow(row=2, kind=Exclusion.INVALID, number="n/a", reason="invalid: not a number"),
@@ -106,9 +111,9 @@ def test_every_row_is_accounted_for_with_a_reason() -> None:
 def test_suppression_is_asked_once_a_chunk_for_distinct_numbers() -> None:
     asked: list[list[int]] = []
 
-    def suppressed(numbers: Sequence[int]) -> set[int]:
+    def suppressed(numbers: Sequence[int]) -> dict[int, str]:
         asked.append(list(numbers))
-        return {us(199)}  # one that is not in the list does no harm
+        return {us(199): OPTED_OUT}  # one that is not in the list does no harm
 
     planned(numbers(3) + f"{us(100)},again\nbad,bad\n", suppressed=suppressed)
     assert asked == [[us(100), us(101), us(102)]]
@@ -116,7 +121,7 @@ def test_suppression_is_asked_once_a_chunk_for_distinct_numbers() -> None:
 
 def test_a_duplicate_of_a_suppressed_or_earlier_row_names_the_first() -> None:
     csv = f"phone\n{us(100)}\n{us(100)}\n{us(100)}\n"
-    _, excluded, _ = planned(csv, suppressed=lambda _: {us(100)})
+    _, excluded, _ = planned(csv, suppressed=lambda _: {us(100): OPTED_OUT})
     assert [row.reason for row in excluded] == [
         "suppressed: opted out",
         "duplicate of row 1",
@@ -214,7 +219,7 @@ def test_what_cannot_be_planned(csv: str, text: str, more: dict[str, Any], messa
 
 def test_a_value_may_be_missing_where_there_will_be_no_message() -> None:
     csv = f"phone,name\n{us(100)},Ann\n{us(100)},\nbad,\n{us(101)},\n"
-    _, excluded, totals = planned(csv, "Hi {name}", suppressed=lambda _: {us(101)})
+    _, excluded, totals = planned(csv, "Hi {name}", suppressed=lambda _: {us(101): OPTED_OUT})
     assert totals.messages == 1
     assert len(excluded) == 3
 
@@ -305,6 +310,47 @@ def test_a_provider_of_one_text_a_request_gets_runs_of_equal_texts() -> None:
     assert [batch.rows for batch in batches] == [[1, 2], [3, 4, 5], [6], [7]]
 
 
+def test_messages_of_different_groups_are_never_in_one_batch() -> None:
+    cutter = Cutter(compile_template("Hi {name}"), Capabilities(messages_per_request=2), due_at=DUE, send_at=None)
+    groups = [("A", None), ("B", None), ("A", None), ("A", "x"), ("A", None), ("B", None)]
+    found: list[PlannedBatch] = []
+    for first in (1, 7):
+        rows = list(range(first, first + 6))
+        cutter.add(
+            numbers=[us(100 + row) for row in rows],
+            rows=rows,
+            segments=[1] * 6,
+            values={"name": [f"n{row}" for row in rows]},
+            texts=[f"Hi n{row}" for row in rows],
+            groups=groups,
+        )
+        found += cutter.cut()
+    assert [(batch.zone, batch.variant, batch.rows) for batch in found] == [
+        ("A", None, [1, 3]),
+        ("B", None, [2, 6]),
+        ("A", None, [5, 7]),
+        ("A", None, [9, 11]),
+        ("B", None, [8, 12]),
+        ("A", "x", [4, 10]),
+    ]
+    assert all(unpack_fields(batch.fields or b"") == {"name": [f"n{row}" for row in batch.rows]} for batch in found)
+    assert list(cutter.cut(last=True)) == []
+
+
+def test_what_is_left_of_every_group_comes_last() -> None:
+    cutter = Cutter(compile_template("Hi"), WIDE, due_at=DUE, send_at=None)
+    cutter.add(
+        numbers=[1, 2], rows=[1, 2], segments=[1, 2], values={}, texts=["Hi"] * 2, groups=[("A", "x"), ("B", "x")]
+    )
+    assert list(cutter.cut()) == []
+    assert [(batch.zone, batch.segments) for batch in cutter.cut(last=True)] == [("A", [1]), ("B", [2])]
+
+
+@given(st.lists(st.text(max_size=5), max_size=5))
+def test_sizes_taken_together_are_those_taken_alone(texts: list[str]) -> None:
+    assert encoded_sizes(texts) == [len(msgspec.json.encode(text)) for text in texts]
+
+
 values = st.text(alphabet='ab é€🎉"\\\n', max_size=12)
 inputs = st.sampled_from(["", "n/a", "555-0142", *(f"{us(100 + at)}" for at in range(12)), "(202) 555-0105"])
 
@@ -340,7 +386,7 @@ def test_the_rows_always_add_up_and_batches_keep_within_limits(
         country="US",
         provider="winsms",
         capabilities=can,
-        suppressed=lambda numbers: gone & set(numbers),
+        suppressed=lambda numbers: dict.fromkeys(gone & set(numbers), OPTED_OUT),
         due_at=DUE,
     )
     chunks = [
