@@ -3,10 +3,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-chaos: venv  ## break everything for some minutes; CHAOS_ARGS='--minutes 30 --seed 1'
+chaos: venv  ## break everything for some minutes, or kill a thousand workers: CHAOS_ARGS='--kills 1000 --provider bsg --seed 1'
 	$(BIN)/python -m tests.chaos $(CHAOS_ARGS)
 
-.PHONY: demo test check chaos venv format lock clean
+bench: venv  ## measure everything against its baseline and its bar; BENCH_ARGS='plan send --rows 100000'
+	$(BIN)/python -m benchmarks $(BENCH_ARGS)
+
+.PHONY: demo test check chaos bench venv format lock clean
 
 demo: venv  ## start the embedded stack, send a sample campaign through the sandbox, account for every row
 	$(BIN)/dispatcher demo

@@ -9,6 +9,11 @@ from dispatcher.ledger import Ledger
 from dispatcher.provider import Provider
 from dispatcher.throughput import Limits, Permit, Throughput
 
+MOST_PAGES = 10_000
+"""Pages of one question; a provider that has more of them has no end of them."""
+
+ENDLESS = f"it goes on after {MOST_PAGES:,} pages"
+
 PATIENCE = 60.0
 """Seconds that the second and later pages of a question wait for throughput."""
 

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 from dispatcher.account import Account
@@ -14,6 +14,9 @@ from dispatcher.provider import Schedules, StopsBatches
 from dispatcher.release import pace_anew
 
 log = logging.getLogger(__name__)
+
+_CANCEL_SECONDS = 0.8
+"""Seconds that a cancel takes for writing down what it means, however large the campaign."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,33 +56,47 @@ def resume(ledger: Ledger, campaign: Campaign, *, who: str, now: datetime) -> bo
     return ledger.campaigns.move(current, state, who=who, now=now)
 
 
-def cancel(ledger: Ledger, campaign: Campaign, *, who: str, clock: Callable[[], datetime]) -> bool:
+def cancel(
+    ledger: Ledger,
+    campaign: Campaign,
+    *,
+    who: str,
+    clock: Callable[[], datetime],
+    seconds: float = _CANCEL_SECONDS,
+) -> bool:
     """Stop a campaign for good. False where it was cancelled already.
 
-    The first commit is the cancel: no attempt begins after it. The rest writes down, in portions, what that means
-    for each message; a worker's sweep finishes it if this process dies.
+    The first commit is the cancel: no attempt begins after it. The rest writes down, in portions and for about
+    `seconds`, what that means for each message; what is left of that is done by the workers' sweep.
     """
+    until = clock() + timedelta(seconds=seconds)
     first = ledger.campaigns.move(campaign, CampaignState.CANCELLED, who=who, now=clock(), reason="by hand")
-    while ledger.campaigns.settle_cancelled(who=who, now=clock(), campaign_id=campaign.id):
+    while ledger.campaigns.settle_cancelled(who=who, now=clock(), campaign_id=campaign.id) and clock() < until:
         pass
     return first
 
 
-def recall(account: Account, *, campaign: Campaign | None = None, max_wait: float = 2.0) -> Recalled:
-    """Take back what cancelled campaigns (or one of them) still have scheduled at the provider."""
+def recall(
+    account: Account, *, campaign: Campaign | None = None, max_wait: float = 2.0, seconds: float = 30.0
+) -> Recalled:
+    """Take back what cancelled campaigns (or one of them) still have scheduled at the provider.
+
+    No request begins after `seconds`; what is left then is told, and the next call goes on with it.
+    """
     a = account
     if isinstance(a.provider, StopsBatches):
-        return _stop_batches(a, a.provider, campaign=campaign, max_wait=max_wait)
+        return _stop_batches(a, a.provider, campaign=campaign, max_wait=max_wait, until=a.monotonic() + seconds)
     if not isinstance(a.provider, Schedules):
         return Recalled()
     waiting = a.ledger.receipts.to_recall(
         a.name, now=a.clock(), campaign_id=None if campaign is None else campaign.id
     )
-    return _take_back(a, a.provider, waiting, why="recalled from the provider", max_wait=max_wait)
+    until = a.monotonic() + seconds
+    return _take_back(a, a.provider, waiting, reason="recalled from the provider", max_wait=max_wait, until=until)
 
 
-def recall_opted_out(account: Account, *, max_wait: float = 2.0) -> Recalled:
-    """Take back what the provider holds for people who opted out after it was handed over.
+def recall_opted_out(account: Account, *, max_wait: float = 2.0, seconds: float = 30.0) -> Recalled:
+    """Take back what the provider holds for people who opted out after it was handed over; in `seconds`, as `recall`.
 
     A provider that can only stop a whole batch is not asked: the others in it are to be sent to.
     """
@@ -87,23 +104,25 @@ def recall_opted_out(account: Account, *, max_wait: float = 2.0) -> Recalled:
     if not isinstance(a.provider, Schedules):
         return Recalled()
     waiting = a.ledger.receipts.opted_out(a.name, now=a.clock())
-    why = "opted out; recalled from the provider"
-    recalled = _take_back(a, a.provider, waiting, why=why, max_wait=max_wait)
+    reason = "opted out; recalled from the provider"
+    until = a.monotonic() + seconds
+    recalled = _take_back(a, a.provider, waiting, reason=reason, max_wait=max_wait, until=until)
     if waiting:
         log.info("optouts.recalled provider=%s messages=%d of=%d", a.name, recalled.messages, len(waiting))
     return recalled
 
 
-def _take_back(a: Account, provider: Schedules, waiting: dict[str, int], *, why: str, max_wait: float) -> Recalled:
+def _take_back(
+    a: Account, provider: Schedules, waiting: dict[str, int], *, reason: str, max_wait: float, until: float
+) -> Recalled:
     """Take scheduled messages back (the provider's id → ours), and record what the provider confirms."""
     ids = list(waiting)
     done, refused, refunded = 0, 0, Decimal(0)
     most = a.provider.capabilities.messages_per_request
     for start in range(0, len(ids), most):
-        if not a.wait_to_look_up(max_wait=max_wait):
-            return Recalled(
-                messages=done, refused=refused, refunded=refunded, left=len(ids) - start, why="throughput"
-            )
+        why = _no_more(a, until, max_wait)
+        if why is not None:
+            return Recalled(messages=done, refused=refused, refunded=refunded, left=len(ids) - start, why=why)
         try:
             answers = provider.recall(ids[start : start + most])
         except ProviderError as error:
@@ -117,21 +136,31 @@ def _take_back(a: Account, provider: Schedules, waiting: dict[str, int], *, why:
             for answer in answers
             if answer.recalled and answer.provider_message_id in waiting
         }
-        done += a.ledger.receipts.record_recalled(back, who=a.who, now=a.clock(), why=why)
+        done += a.ledger.receipts.record_recalled(back, who=a.who, now=a.clock(), why=reason)
         refused += sum(not answer.recalled for answer in answers)
         refunded += sum((amount for amount in back.values() if amount is not None), Decimal(0))
     return Recalled(messages=done, refused=refused, refunded=refunded)
 
 
-def _stop_batches(a: Account, provider: StopsBatches, *, campaign: Campaign | None, max_wait: float) -> Recalled:
+def _no_more(a: Account, until: float, max_wait: float) -> str | None:
+    """Wait for the throughput of one more request; return why there is none."""
+    if a.monotonic() > until:
+        return "there is much to take back"
+    return None if a.wait_to_look_up(max_wait=max_wait) else "throughput"
+
+
+def _stop_batches(
+    a: Account, provider: StopsBatches, *, campaign: Campaign | None, max_wait: float, until: float
+) -> Recalled:
     """Stop whole batches, for a provider that takes them back so."""
     batches = a.ledger.receipts.to_stop(a.name, campaign_id=None if campaign is None else campaign.id)
     done = refused = left = 0
     refunded = Decimal(0)
     why: str | None = None
     for index, (batch_id, provider_reference) in enumerate(batches.items()):
-        if not a.wait_to_look_up(max_wait=max_wait):
-            left, why = left + len(batches) - index, "throughput"
+        no_more = _no_more(a, until, max_wait)
+        if no_more is not None:
+            left, why = left + len(batches) - index, no_more
             break
         try:
             stopped = provider.stop(provider_reference)

@@ -77,11 +77,18 @@ class Settings(BaseSettings):
     brand: str = ""
     workers: int = Field(default=1, ge=1, le=64)
     threads: int = Field(default=16, ge=1, le=256)
+    slices: Annotated[Annotated[int, Field(ge=1, le=4096)] | None, BeforeValidator(_empty_is_none)] = None
     drain_seconds: float = Field(default=30.0, ge=0)
     lease_margin: float = Field(default=30.0, ge=1, description="Seconds by which a lease outlives its request.")
+    keep_days: Annotated[Annotated[float, Field(gt=0)] | None, BeforeValidator(_empty_is_none)] = Field(
+        default=None, description="Days after its end at which a campaign's texts, fields and numbers are erased."
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     supervisor: int = Field(default=0, description="Set by `dispatcher up`: a worker ends when this process has.")
     failpoint: str = Field(default="", description="For tests: kill a worker at this point.")
+    clock_offset: float = Field(
+        default=0.0, description="For tests: the seconds by which this process's clock is off."
+    )
 
     @property
     def redis_socket(self) -> Path:
@@ -185,8 +192,10 @@ def load(sections: Mapping[str, type[ProviderSettings]]) -> Settings:
 def point_at_sandbox(home: Path, settings: Mapping[str, Mapping[str, str]]) -> None:
     """Let every command that uses this home talk to its sandbox: provider → settings, before all other sources."""
     path = home / RUNTIME_FILE
-    path.write_text(json.dumps({"settings": settings}), encoding="utf-8")
-    path.chmod(0o600)
+    path.unlink(missing_ok=True)
+    # Its owner's alone from the first moment on.
+    with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w", encoding="utf-8") as out:
+        out.write(json.dumps({"settings": settings}))
 
 
 def point_at_providers(home: Path) -> None:

@@ -2,19 +2,22 @@
 
 import logging
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from dispatcher.account import PATIENCE, Account
+from dispatcher.account import ENDLESS, MOST_PAGES, PATIENCE, Account
 from dispatcher.errors import ProviderError, Throttled
-from dispatcher.ledger import AwaitedReceipts, Settlement
-from dispatcher.message import MessageState, reference
-from dispatcher.provider import Awaited, Capabilities, FetchesReceipts, Receipt, Schedules
+from dispatcher.ledger import AwaitedReceipts
+from dispatcher.message import MessageState, References
+from dispatcher.provider import AwaitedMessages, Capabilities, FetchesReceipts, Receipts, Schedules
 
 log = logging.getLogger(__name__)
 
 _NO_THROUGHPUT = "throughput: sending goes first"
 _AT_ONCE = 100
+_QUESTIONS_AT_ONCE = 8
+_WORTH_A_COMMIT = 500
 _LONGEST_PAUSE = timedelta(hours=1)
 _AGE_SHARE = 10
 """A message is asked for again after a tenth of its age, so that old ones cost little."""
@@ -48,65 +51,112 @@ def next_question(submitted_at: datetime, now: datetime, every: timedelta) -> da
 
 
 def poll(account: Account, *, every: timedelta, seconds: float = 20.0, max_wait: float = 2.0) -> Polled:
-    """Ask for every message that is due, young ones first, for at most about `seconds`."""
+    """Ask for every message that is due, young ones first, for at most about `seconds`.
+
+    While one question is under way, what the one before it brought is written down by a second thread.
+    """
     a = account
     if not isinstance(a.provider, FetchesReceipts):
         return Polled(provider=a.name, left="it cannot be asked for receipts")
     polled = Polled(provider=a.name)
     until = a.monotonic() + seconds
     can = a.provider.capabilities
-    while a.monotonic() < until:
-        due = a.ledger.receipts.due(a.name, now=a.clock(), most=max(can.ids_per_receipt_request, _AT_ONCE))
-        if not due:
-            return polled
-        receipts: list[Receipt] = []
-        asked_for: set[int] = set()
-        left: str | None = None
-        for question in _questions(due, can):
-            asked = _ask(a, a.provider, question, max_wait=max_wait)
-            receipts += asked.receipts
-            left = asked.left
-            if asked.counts:
-                asked_for.update(one.message_id for one in question)
-            polled = replace(
-                polled,
-                requests=polled.requests + asked.requests,
-                messages=polled.messages + (len(question) if asked.requests else 0),
-                left=left,
-            )
-            if left is not None or a.monotonic() > until:
-                break
-        # One commit for many questions: where each is about one message, commits would cost more than asking.
-        done = [batch for batch in due if asked_for.issuperset(batch.message_ids)]
-        polled = replace(polled, settled=polled.settled + _apply(a, receipts, done, every))
-        if left is not None:
-            return polled
+    unlimited = not (a.limits.requests_per_second or a.limits.segments_per_second)
+    at_once = can.ids_per_receipt_request * (_QUESTIONS_AT_ONCE if unlimited else 1)
+    with ThreadPoolExecutor(max_workers=1) as writer:
+        while a.monotonic() < until:
+            due = a.ledger.receipts.due(a.name, now=a.clock(), most=max(at_once, _AT_ONCE))
+            if not due:
+                return polled
+            written: list[Future[int]] = []
+            heap = _Heap(due)
+            left: str | None = None
+            for question in _questions(due, can):
+                asked = _ask(a, a.provider, question, max_wait=max_wait)
+                heap.add(question, asked)
+                left = asked.left
+                polled = replace(
+                    polled,
+                    requests=polled.requests + asked.requests,
+                    messages=polled.messages + (len(question) if asked.requests else 0),
+                    left=left,
+                )
+                if left is not None or a.monotonic() > until:
+                    break
+                # Where each question is about one message, commits would cost more than asking.
+                if len(heap) >= _WORTH_A_COMMIT:
+                    written.append(writer.submit(_apply, a, *heap.taken(), every))
+            written.append(writer.submit(_apply, a, *heap.taken(), every))
+            polled = replace(polled, settled=polled.settled + sum(one.result() for one in written))
+            if left is not None:
+                return polled
     return replace(polled, left="more is due")
 
 
-def _questions(due: Sequence[AwaitedReceipts], can: Capabilities) -> Iterator[list[Awaited]]:
+class _Heap:
+    """What has been asked and learned, and is not written down yet."""
+
+    def __init__(self, due: Sequence[AwaitedReceipts]) -> None:
+        self._due = list(due)
+        self._receipts: list[Receipts] = []
+        self._asked: set[int] = set()
+        self._many = 0
+
+    def __len__(self) -> int:
+        return self._many
+
+    def add(self, question: AwaitedMessages, asked: "_Asked") -> None:
+        """Put down one question with what it brought."""
+        self._receipts += asked.receipts
+        self._many += sum(map(len, asked.receipts))
+        if asked.counts:
+            self._asked.update(question.message_ids)
+
+    def taken(self) -> tuple[Receipts, list[AwaitedReceipts]]:
+        """Take it all away: the receipts, and the batches all of whose messages have been asked for."""
+        done: list[AwaitedReceipts] = []
+        left: list[AwaitedReceipts] = []
+        for batch in self._due:
+            (done if self._asked.issuperset(batch.message_ids) else left).append(batch)
+        receipts = Receipts.joined(self._receipts) if self._receipts else Receipts.of([])
+        self._due, self._receipts, self._many = left, [], 0
+        return receipts, done
+
+
+def _questions(due: Sequence[AwaitedReceipts], can: Capabilities) -> Iterator[AwaitedMessages]:
     """Put what is due into questions that one request (and its pages) can carry."""
     if can.receipts_by_batch:
         yield from map(_awaited, due)
         return
-    awaited = [one for batch in due for one in _awaited(batch)]
-    for start in range(0, len(awaited), can.ids_per_receipt_request):
-        yield awaited[start : start + can.ids_per_receipt_request]
+    asked = [_awaited(batch) for batch in due]
+    together = (
+        asked[0]
+        if len(asked) == 1
+        else AwaitedMessages(
+            message_ids=[one for part in asked for one in part.message_ids],
+            numbers=[one for part in asked for one in part.numbers],
+            references=References.joined([References(batch.campaign, batch.rows) for batch in due]),
+            provider_message_ids=[one for part in asked for one in part.provider_message_ids],
+            provider_references=[one for part in asked for one in part.provider_references],
+        )
+    )
+    for start in range(0, len(together), can.ids_per_receipt_request):
+        yield together[start : start + can.ids_per_receipt_request]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Asked:
     """What one question brought; it `counts` as asked also where the provider failed, so that it is not asked at once."""
 
-    receipts: Sequence[Receipt]
+    receipts: Sequence[Receipts]
     requests: int
     left: str | None = None
     counts: bool = True
 
 
-def _ask(a: Account, provider: FetchesReceipts, awaited: Sequence[Awaited], *, max_wait: float) -> _Asked:
+def _ask(a: Account, provider: FetchesReceipts, awaited: AwaitedMessages, *, max_wait: float) -> _Asked:
     """Ask for some messages, page after page, until all of them were seen or there is no more."""
-    receipts: list[Receipt] = []
+    receipts: list[Receipts] = []
     requests = 0
     page: str | None = None
     while True:
@@ -121,12 +171,17 @@ def _ask(a: Account, provider: FetchesReceipts, awaited: Sequence[Awaited], *, m
                 a.throttled(error.retry_after)
             log.warning("receipts.failed provider=%s why=%s", a.name, error)
             return _Asked(receipts=receipts, requests=requests, left=str(error))
-        receipts += found.receipts
         page = found.next_page
-        seen = {receipt.message_id for receipt in found.receipts}
-        awaited = [one for one in awaited if one.message_id not in seen]
-        if page is None or not awaited:
+        told = Receipts.of(found.receipts)
+        receipts.append(told)
+        if page is None:
             return _Asked(receipts=receipts, requests=requests)
+        seen = set(told.message_ids)
+        awaited = awaited.at([at for at, one in enumerate(awaited.message_ids) if one not in seen])
+        if not awaited:
+            return _Asked(receipts=receipts, requests=requests)
+        if requests >= MOST_PAGES:
+            return _Asked(receipts=receipts, requests=requests, left=ENDLESS)
 
 
 def compare_scheduled(account: Account, *, max_wait: float = 2.0) -> ScheduledState | None:
@@ -143,7 +198,9 @@ def compare_scheduled(account: Account, *, max_wait: float = 2.0) -> ScheduledSt
         return ScheduledState(provider=name, scheduled=0, missing=0, foreign=0)
     held: set[str] = set()
     page: str | None = None
+    pages = 0
     while True:
+        pages += 1
         left = None if a.wait_to_look_up(max_wait=max_wait if page is None else PATIENCE) else _NO_THROUGHPUT
         if left is None:
             try:
@@ -156,6 +213,8 @@ def compare_scheduled(account: Account, *, max_wait: float = 2.0) -> ScheduledSt
         page = found.next_page
         if page is None:
             break
+        if pages >= MOST_PAGES:
+            return ScheduledState(provider=name, scheduled=len(expected), missing=0, foreign=0, left=ENDLESS)
     missing: dict[str, int] = {}
     for provider_message_id, (_, campaign) in expected.items():
         if provider_message_id not in held:
@@ -172,33 +231,21 @@ def compare_scheduled(account: Account, *, max_wait: float = 2.0) -> ScheduledSt
     )
 
 
-def _awaited(batch: AwaitedReceipts) -> list[Awaited]:
-    return [
-        Awaited(
-            message_id=message_id,
-            number=number,
-            reference=reference(batch.campaign, row),
-            provider_message_id=provider_message_id,
-            provider_reference=batch.provider_reference,
-        )
-        for message_id, number, row, provider_message_id in zip(
-            batch.message_ids, batch.numbers, batch.rows, batch.provider_message_ids, strict=True
-        )
-    ]
+def _awaited(batch: AwaitedReceipts) -> AwaitedMessages:
+    return AwaitedMessages(
+        message_ids=batch.message_ids,
+        numbers=batch.numbers,
+        references=References(batch.campaign, batch.rows),
+        provider_message_ids=batch.provider_message_ids,
+        provider_references=[batch.provider_reference] * len(batch.message_ids),
+    )
 
 
-def _apply(a: Account, receipts: Sequence[Receipt], asked: Sequence[AwaitedReceipts], every: timedelta) -> int:
-    settlements = [
-        Settlement(
-            message_id=receipt.message_id,
-            state=receipt.state,
-            reason=receipt.reason,
-            at=receipt.at,
-            cost=receipt.cost,
+def _apply(a: Account, receipts: Receipts, asked: Sequence[AwaitedReceipts], every: timedelta) -> int:
+    if MessageState.SUBMITTED in receipts.states:
+        receipts = receipts.at(
+            [at for at, state in enumerate(receipts.states) if state is not MessageState.SUBMITTED]
         )
-        for receipt in receipts
-        if receipt.state is not MessageState.SUBMITTED
-    ]
     now = a.clock()
     again = {batch.batch_id: min(next_question(batch.submitted_at, now, every), batch.until) for batch in asked}
-    return a.ledger.receipts.apply(settlements, asked=again, who=a.who, now=now)
+    return a.ledger.receipts.apply(receipts, asked=again, who=a.who, now=now)

@@ -41,7 +41,7 @@ def sweep(ledger: Ledger, *, receipt_windows: Mapping[str, timedelta], who: str,
     """
     expired = ledger.outcomes.settle_expired(now=now, receipt_windows=receipt_windows)
     cancelled = ledger.campaigns.settle_cancelled(who=who, now=now)
-    expired_batches = ledger.timing.expire(who=who, now=now)
+    out_of_time = ledger.campaigns.settle_out_of_time(who=who, now=now)
     closed = ledger.receipts.close_windows(who=who, now=now)
     drafts = ledger.plans.discard_abandoned(now=now)
     moved = ledger.campaigns.advance(who=who, now=now)
@@ -49,11 +49,9 @@ def sweep(ledger: Ledger, *, receipt_windows: Mapping[str, timedelta], who: str,
         log.warning("leases.expired batches=%d", expired)
     for campaign, state in moved:
         log.info("campaign.%s campaign=%s", state.value, campaign)
-    if expired_batches:
-        log.info("campaign.expired batches=%d", expired_batches)
-    return Swept(
-        expired=expired, cancelled=cancelled + expired_batches, closed=closed, drafts=drafts, moved=tuple(moved)
-    )
+    if out_of_time:
+        log.info("campaign.expired batches=%d", out_of_time)
+    return Swept(expired=expired, cancelled=cancelled + out_of_time, closed=closed, drafts=drafts, moved=tuple(moved))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,14 +64,17 @@ class Reconciled:
     left: str | None = None
 
 
-def reconcile(account: Account, *, max_wait: float = 2.0) -> Reconciled:
-    """Look up what is unknown by the means that the provider gives, and settle what that proves.
+def reconcile(account: Account, *, seconds: float = 20.0, max_wait: float = 2.0) -> Reconciled:
+    """Look up what is unknown by the means that the provider gives, and settle what that proves, for about `seconds`.
 
     What cannot be proven stays unknown: it is never sent again by hope.
     """
     a = account
     adopted = freed = still = 0
+    until = a.monotonic() + seconds
     for doubt in a.ledger.doubts.due(a.name, now=a.clock()):
+        if a.monotonic() > until:  # whoever looks up alone does so under a lease, which must not end first
+            return Reconciled(adopted=adopted, freed=freed, open=still, left="more is due")
         # What is absent is so at the moment of the question.
         asked_at = a.clock()
         content = a.ledger.doubts.content(doubt)
@@ -87,7 +88,7 @@ def reconcile(account: Account, *, max_wait: float = 2.0) -> Reconciled:
                 a.throttled(error.retry_after)
             log.warning("lookup.failed provider=%s batch=%s/%d why=%s", a.name, doubt.campaign, doubt.number, error)
             return Reconciled(adopted=adopted, freed=freed, open=still, left=str(error))
-        settled = _conclude(a, doubt, content, found, asked_at=asked_at)
+        settled = _conclude(a, doubt, content, found, asked_at=found.seen_at or asked_at)
         adopted += settled == "adopted"
         freed += settled == "freed"
         still += settled == "open"

@@ -16,6 +16,7 @@ BEAT = "beat"
 """The name under which the periodic schedule gives its sign of life."""
 
 _TIME_TO_FIND = timedelta(minutes=1)
+_ALIVE = timedelta(seconds=20)
 _NEVER_OPEN = timedelta(days=1)
 """So long a batch is held for which there is no opening in sight; then the calendar is asked again."""
 
@@ -178,6 +179,17 @@ def held(ledger: Ledger, campaign: Campaign, *, now: datetime) -> list[Held]:
         if hours is not None and stretch is not None and stretch.begin > now:
             found.append(Held(until=max(due_at, stretch.begin), hours=hours, messages=messages))
     return sorted(found, key=lambda one: one.until)
+
+
+def slices(ledger: Ledger, *, wanted: int | None, threads: int, now: datetime) -> int:
+    """Return how many slices of work may be under way for one provider: `wanted`, or half the threads of all workers.
+
+    Half, so that a provider that hangs leaves the other half to the others.
+    """
+    if wanted is not None:
+        return wanted
+    alive = sum("/" in worker.name and now - worker.seen_at < _ALIVE for worker in ledger.leases.workers())
+    return max(1, threads // 2) * max(1, alive)
 
 
 def bells(ledger: Ledger, provider: str, *, slices: int, now: datetime) -> int:

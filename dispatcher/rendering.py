@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from dispatcher.ledger import BatchContent
-from dispatcher.message import reference
+from dispatcher.message import References, reference
 from dispatcher.provider import OutgoingBatch
 from dispatcher.template import compile_template, unpack_fields
 
@@ -33,14 +33,17 @@ def render_batch(
     if fields is None:
         [text] = compiled.render({}, 1)
     else:
+        columns = unpack_fields(fields)
+        # Most batches go out whole: then the columns are as they should be.
         chosen = {
-            name: [column[position] for position in positions] for name, column in unpack_fields(fields).items()
+            name: column if len(column) == len(positions) else [column[position] for position in positions]
+            for name, column in columns.items()
         }
         texts = compiled.render(chosen, len(positions))
     return OutgoingBatch(
         reference=reference(campaign, -number),  # rows begin at 1: a batch never shares a message's reference
         numbers=numbers,
-        references=[reference(campaign, row) for row in rows],
+        references=References(campaign, rows),
         segments=segments,
         text=text,
         texts=texts,

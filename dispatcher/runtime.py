@@ -21,6 +21,11 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
+def clock_off_by(seconds: float) -> Callable[[], datetime]:
+    """Return a clock that is wrong by so many seconds: for tests of machines that do not agree on the time."""
+    return (lambda: now() + timedelta(seconds=seconds)) if seconds else now
+
+
 def process_name() -> str:
     """Return the name of this process in leases and in the audit trail: host/pid."""
     return f"{socket.gethostname()}/{os.getpid()}"
@@ -107,4 +112,5 @@ def start(*, who: str | None = None) -> Runtime:
     Raises:
         SettingsError: a setting is wrong.
     """
-    return Runtime(load(providers.settings_models()), who=who or process_name())
+    settings = load(providers.settings_models())
+    return Runtime(settings, who=who or process_name(), clock=clock_off_by(settings.clock_offset))

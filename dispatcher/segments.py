@@ -61,6 +61,12 @@ def measure(text: str) -> Measure:
 
 def count_segments(texts: Sequence[str]) -> list[int]:
     """Return the segments of every text, as `measure` would."""
+    together = "".join(texts)
+    if together.isascii() and not together.encode("ascii").translate(None, _ONE_SEPTET):
+        lengths = list(map(len, texts))
+        if max(lengths, default=0) <= _GSM_7_SINGLE:
+            return [1] * len(lengths)
+        return [1 if length <= _GSM_7_SINGLE else -(-length // _GSM_7_PART) for length in lengths]
     counts: list[int] = []
     append = counts.append
     for text in texts:

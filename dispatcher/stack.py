@@ -141,6 +141,7 @@ def _redis(settings: Settings) -> Part:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     if path.parent.stat().st_uid != os.getuid():
         raise StackError(f"{path.parent} belongs to another user: remove it, or choose a shorter DISPATCHER_HOME")
+    path.parent.chmod(0o700)  # also one that was there before
     argv = [
         find_redis_server(),
         *("--port", "0", "--unixsocket", str(path), "--unixsocketperm", "700"),

@@ -82,6 +82,8 @@ def submit_next(account: Account) -> Step:
     """
     a, name = account, account.name
     reach("before_claim")
+    if not (a.limits.requests_per_second or a.limits.segments_per_second):
+        return _submit_unlimited(a)
     # Asked first, so that a claim is not taken and handed back again and again while throughput is short.
     segments = a.ledger.batches.next_segments(name, now=a.clock())
     if segments is None:
@@ -93,7 +95,39 @@ def submit_next(account: Account) -> Step:
     if claim is None:
         return Step(outcome="idle", go_on=False)
     reach("after_claim")
-    content = a.ledger.batches.content(claim)
+    return _submit_claimed(a, claim, a.ledger.batches.content(claim))
+
+
+def _submit_unlimited(a: Account) -> Step:
+    """Where there is nothing to wait for but a pause: the permit first, then claim and attempt in one commit."""
+    permit = a.reserve(segments=1, max_wait=MAX_WAIT)
+    if not permit.granted:
+        return Step(outcome="waiting", go_on=False)
+    a.sleep_until(permit.send_at())
+    reach("after_permit")
+    # The lease runs from the commit; the request must be over, or never begin, before it ends.
+    deadline = a.monotonic() + a.timeout + MAX_WAIT
+    lease = timedelta(seconds=a.timeout + MAX_WAIT + a.lease_margin)
+    taken = a.ledger.batches.claim_and_begin(a.name, owner=a.who, now=a.clock(), lease=lease, ready=_plain)
+    if taken is None:
+        return Step(outcome="idle", go_on=False)
+    claim, content, begun = taken
+    if not begun:
+        return _submit_claimed(a, claim, content)
+    reach("after_attempt")
+    batch = render_content(claim.campaign, claim.number, content, scheduled_for=None)
+    return _request(a, claim, content, batch, deadline=deadline)
+
+
+def _plain(claim: Claim, content: BatchContent) -> bool:
+    """Whether a claimed batch needs no more than its request: it has no time of its own, and nothing to prepare."""
+    reach("after_claim")
+    timed = claim.send_at is not None or claim.zone is not None or claim.expires_at is not None
+    return bool(content.positions) and not timed and not content.options
+
+
+def _submit_claimed(a: Account, claim: Claim, content: BatchContent) -> Step:
+    """Take a claimed batch through its attempt, or hand it back."""
     if not content.positions:
         a.ledger.outcomes.hand_back(claim, now=a.clock(), why="nobody left to send to")
         return Step(outcome="empty", go_on=True)

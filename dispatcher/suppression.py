@@ -5,7 +5,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from dispatcher.account import PATIENCE, Account
+from dispatcher.account import ENDLESS, MOST_PAGES, PATIENCE, Account
 from dispatcher.errors import ProviderError, Throttled, UsageError
 from dispatcher.msisdn import normalise_column
 from dispatcher.provider import KnowsOptOuts
@@ -41,7 +41,7 @@ def sync(account: Account, *, max_wait: float = 5.0) -> Synced:
         return Synced(provider=a.name, left="it does not tell who has opted out")
     seen = added = 0
     page: str | None = None
-    while True:
+    for _ in range(MOST_PAGES):
         if not a.wait_to_look_up(max_wait=max_wait if page is None else PATIENCE):
             return Synced(provider=a.name, seen=seen, added=added, left="throughput: sending goes first")
         try:
@@ -57,6 +57,8 @@ def sync(account: Account, *, max_wait: float = 5.0) -> Synced:
         page = found.next_page
         if page is None:
             return Synced(provider=a.name, seen=seen, added=added)
+    log.warning("optouts.failed provider=%s why=%s", a.name, ENDLESS)
+    return Synced(provider=a.name, seen=seen, added=added, left=ENDLESS)
 
 
 def brand_name(text: str) -> str:

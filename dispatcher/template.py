@@ -4,6 +4,7 @@ import re
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import repeat
 
 import msgspec
@@ -77,6 +78,7 @@ _TOKEN = re.compile(r"\{\{|\}\}|\{|\}|[^{}]+")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
+@lru_cache(maxsize=256)
 def compile_template(text: str) -> Template:
     """Compile a text in which {field} and {field|default} stand for values, {{ and }} for braces.
 
@@ -155,7 +157,7 @@ def match_field(wanted: str, names: Sequence[str]) -> str | None:
 
 def clean(values: Sequence[str]) -> list[str]:
     """Return values as they go into a text: stripped, without control characters, a line break as a space."""
-    stripped = [value.strip() for value in values]
+    stripped = list(map(str.strip, values))
     if "".join(stripped).isprintable():
         return stripped
     return [value if value.isprintable() else _CONTROL.sub("", _BREAKS.sub(" ", value)).strip() for value in stripped]

@@ -41,9 +41,15 @@ _SOCKET_TRANSPORT = {
 }
 
 
+# RabbitMQ: a bell that the broker did not take is an error that the pump sees, not a silence.
+_AMQP_TRANSPORT = {"confirm_publish": True}
+
+
 def _transport(url: str) -> dict[str, Any]:
     if url.startswith(("redis+socket:", "sentinel:")):
         return dict(_SOCKET_TRANSPORT)
+    if url.startswith(("amqp:", "amqps:", "pyamqp:")):
+        return dict(_AMQP_TRANSPORT)
     return dict(_REDIS_TRANSPORT) if url.startswith(("redis:", "rediss:")) else {}
 
 
@@ -65,6 +71,11 @@ app.conf.update(
     broker_connection_max_retries=None,
     broker_transport_options=_transport(settings.broker_url),
     broker_pool_limit=4,
+    # RabbitMQ alone: a half-open connection is noticed after two of these, in seconds; the default is 120.
+    broker_heartbeat=10,
+    # Nothing declares these queues, since control and events are off; if a tool does, RabbitMQ 4.3 wants them so.
+    control_queue_exclusive=True,
+    event_queue_exclusive=True,
     # Nobody steers workers through the broker: pause and cancel are facts in the ledger.
     worker_enable_remote_control=False,
     worker_send_task_events=False,

@@ -14,7 +14,11 @@ def schedule(names: Iterable[str], *, poll_every: float) -> dict[str, dict[str, 
         ("optouts", 600.0),
         ("subscriptions", 600.0),
     ]
-    return {"beat": {"task": "beat", "schedule": 10.0, "options": {"expires": 10.0}}} | {
+    alone = {
+        "beat": {"task": "beat", "schedule": 10.0, "options": {"expires": 10.0}},
+        "retention": {"task": "retention", "schedule": 3600.0, "options": {"expires": 3600.0}},
+    }
+    return alone | {
         f"{task}.{name}": {"task": task, "schedule": every, "args": (name,), "options": {"expires": every}}
         for name in names
         for task, every in table

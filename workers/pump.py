@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from celery import bootsteps
+from kombu.exceptions import OperationalError
 
 from dispatcher import providers, recovery, release
 from dispatcher.campaign import CampaignState
@@ -37,6 +38,24 @@ def worked() -> None:
     from workers.app import runtime  # noqa: PLC0415 - the application imports the pump
 
     _last_work[:] = [runtime.clock()]
+
+
+def slices() -> int:
+    """Return how many slices of work may be under way for one provider at once, over all workers."""
+    from workers.app import runtime  # noqa: PLC0415 - the application imports the pump
+
+    settings = runtime.settings
+    return release.slices(runtime.ledger, wanted=settings.slices, threads=settings.threads, now=runtime.clock())
+
+
+def ring(app: Any, provider: str) -> None:
+    """Ring one bell for a provider; one that cannot be rung is rung by the pump later."""
+    from workers.app import SUBMIT  # noqa: PLC0415 - the application imports the pump
+
+    try:
+        app.send_task("submit", args=(provider,), queue=SUBMIT + provider, expires=_BELL_SECONDS, retry=False)
+    except OperationalError as error:
+        log.warning("bell.lost provider=%s why=%s", provider, error)
 
 
 class Pump(bootsteps.StartStopStep):
@@ -135,10 +154,7 @@ class _Lead:
         self._runtime.ledger.leases.release("pump", owner=self._runtime.who)
 
     def _ring(self, provider: str, now: datetime) -> None:
-        from workers.app import SUBMIT  # noqa: PLC0415 - the application imports the pump
-        from workers.tasks import SLICES  # noqa: PLC0415
-
-        wanted = release.bells(self._runtime.ledger, provider, slices=SLICES, now=now)
+        wanted = release.bells(self._runtime.ledger, provider, slices=slices(), now=now)
         if not wanted:
             return
         missing = self._runtime.missing(provider)
@@ -151,7 +167,7 @@ class _Lead:
             self._pause_all(provider, now, f"{provider}: {error}; then resume")
             return
         for _ in range(wanted):
-            self._app.send_task("submit", args=(provider,), queue=SUBMIT + provider, expires=_BELL_SECONDS)
+            ring(self._app, provider)
 
     def _pause_all(self, provider: str, now: datetime, reason: str) -> None:
         ledger = self._runtime.ledger

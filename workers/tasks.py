@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
-from dispatcher import cancellation, receipts, recovery, submission, suppression
+from dispatcher import cancellation, privacy, receipts, recovery, submission, suppression
 from dispatcher.account import Account
 from dispatcher.errors import LedgerError, ProviderError, ThroughputUnavailable
 from dispatcher.provider import RenewsSubscriptions
@@ -16,8 +16,6 @@ from workers.app import app, runtime
 
 log = logging.getLogger(__name__)
 
-SLICES = 8
-"""Slices of work under way for one provider at once, over all workers."""
 SLICE_SECONDS = 1.5
 _POLL_SECONDS = 20.0
 _RENEW_AHEAD = timedelta(hours=1)
@@ -29,7 +27,7 @@ def submit(provider: str) -> None:
     pump.busy.add(threading.get_ident())
     try:
         steps = submission.work(
-            runtime.account(provider), slices=SLICES, seconds=SLICE_SECONDS, stopping=pump.stopping.is_set
+            runtime.account(provider), slices=pump.slices(), seconds=SLICE_SECONDS, stopping=pump.stopping.is_set
         )
     except (LedgerError, ThroughputUnavailable) as error:
         # Nothing is lost: the pump rings again, and what was under way is settled when its lease ends.
@@ -39,6 +37,8 @@ def submit(provider: str) -> None:
         pump.busy.discard(threading.get_ident())
     if any(step.messages for step in steps):
         pump.worked()
+    if steps and steps[-1].go_on and not pump.stopping.is_set():
+        pump.ring(app, provider)  # there is more: the pump need not find that out first
 
 
 @app.task(name="beat")
@@ -49,6 +49,18 @@ def note_beat() -> None:
         runtime.ledger.leases.beat(BEAT, started_at=now, worked_at=None, now=now)
     except LedgerError as error:
         log.warning("beat.interrupted why=%s", error)
+
+
+@app.task(name="retention")
+def erase_finished() -> None:
+    """Erase the campaigns that ended longer ago than the settings keep them."""
+    days = runtime.settings.keep_days
+    if days is None:
+        return
+    try:
+        privacy.erase_finished(runtime.ledger, keep=timedelta(days=days), who=runtime.who, now=runtime.clock())
+    except LedgerError as error:
+        log.warning("retention.interrupted why=%s", error)
 
 
 @app.task(name="receipts")
@@ -112,6 +124,11 @@ def _alone(task: str, provider: str) -> Iterator[Account | None]:
     owner = f"{runtime.who}/{threading.get_ident()}"  # one of this process's threads, too, is one alone
     try:
         held = runtime.ledger.leases.acquire(name, owner=owner, now=runtime.clock(), length=timedelta(seconds=length))
+    except LedgerError as error:
+        log.warning("%s.interrupted provider=%s why=%s", task, provider, error)
+        yield None
+        return
+    try:
         try:
             yield runtime.account(provider) if held else None
         finally:

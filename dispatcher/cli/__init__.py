@@ -1,5 +1,6 @@
 """The `dispatcher` command: parse → call an operation → print. No SQL and no HTTP in here."""
 
+import io
 import os
 import sys
 from typing import NoReturn
@@ -7,7 +8,21 @@ from typing import NoReturn
 import click
 
 from dispatcher import __version__
-from dispatcher.cli import accounts, campaigns, demo, doubts, optouts, planning, resources, running
+from dispatcher.cli import (
+    accounts,
+    campaigns,
+    demo,
+    doubts,
+    events,
+    further,
+    ledgers,
+    optouts,
+    planning,
+    privacy,
+    reports,
+    resources,
+    running,
+)
 from dispatcher.cli.output import printable
 from dispatcher.errors import DispatcherError, UsageError
 
@@ -35,12 +50,14 @@ def cli() -> None:
 for command in (
     planning.enqueue,
     planning.estimate,
+    further.add,
+    further.retry,
     campaigns.status,
     campaigns.list_campaigns,
     campaigns.pause,
     campaigns.resume,
     campaigns.cancel,
-    campaigns.report,
+    reports.report,
     doubts.unknown,
     doubts.resolve,
     running.poll,
@@ -51,7 +68,11 @@ for command in (
     accounts.list_providers,
     accounts.provider,
     accounts.inbox,
+    events.events,
+    privacy.forget,
+    privacy.erase,
     optouts.optouts,
+    ledgers.ledger,
     *resources.groups(),
 ):
     cli.add_command(command)
@@ -60,9 +81,13 @@ for command in (
 def main() -> NoReturn:
     """Run the command, and end the process with 0, 1 or 2; a person never sees a traceback of their own making."""
     try:
+        _check_arguments(sys.argv[1:])
         code = cli.main(standalone_mode=False)
     except click.ClickException as error:
-        error.show()
+        said = io.StringIO()
+        error.show(said)
+        # It quotes what was typed, or pasted.
+        click.echo(printable(said.getvalue().expandtabs(2)), nl=False, err=True)
         sys.exit(WRONG)
     except (click.Abort, KeyboardInterrupt):
         _say("interrupted")
@@ -78,6 +103,18 @@ def main() -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(FAILED)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _check_arguments(words: list[str]) -> None:
+    """Refuse bytes that are no text before they come to where only text can go: names, keys, the ledger."""
+    for position, word in enumerate(words, 1):
+        try:
+            word.encode()
+        except UnicodeEncodeError:
+            raise UsageError(
+                f"argument {position}, {word}, is not UTF-8: write it in UTF-8"
+                " (a list whose name is not can be given as -, on standard input)"
+            ) from None
 
 
 def _say(message: str) -> None:

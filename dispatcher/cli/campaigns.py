@@ -1,15 +1,12 @@
 """Commands about campaigns: status, list, pause, resume, cancel, report."""
 
-import sys
-from pathlib import Path
-
 import click
 
 from dispatcher import cancellation, reporting
 from dispatcher.cli import watching
 from dispatcher.cli.opening import WHO, opened
-from dispatcher.cli.output import console, json_option, local, print_json, table
-from dispatcher.errors import ProviderError, ThroughputUnavailable, UsageError
+from dispatcher.cli.output import console, json_option, local, print_json, printable, table
+from dispatcher.errors import ProviderError, ThroughputUnavailable
 from dispatcher.runtime import Runtime
 
 
@@ -99,7 +96,9 @@ def cancel(campaign: str, *, as_json: bool) -> None:
         recalled = cancellation.Recalled()
         if cancellation.to_take_back(runtime.ledger, found, now=runtime.clock()):
             try:
-                recalled = cancellation.recall(runtime.account(found.provider), campaign=found)
+                recalled = cancellation.recall(
+                    runtime.account(found.provider), campaign=found, max_wait=0.5, seconds=0.5
+                )
             except (ThroughputUnavailable, ProviderError) as error:
                 recalled = cancellation.Recalled(left=1, why=str(error))
         status = reporting.status(runtime.ledger, runtime.ledger.campaigns.get(found.public_id), now=runtime.clock())
@@ -115,7 +114,14 @@ def cancel(campaign: str, *, as_json: bool) -> None:
             )
         if recalled.left:
             click.echo(
-                f"note: not everything is taken back yet ({recalled.why}); the workers go on with it", err=True
+                f"note: not everything is taken back yet ({printable(recalled.why)}); the workers go on with it",
+                err=True,
+            )
+        if status["messages"]["queued"]:
+            click.echo(
+                f"note: nothing more will be sent; the workers still write down what this means for"
+                f" {status['messages']['queued']:,} messages",
+                err=True,
             )
         watching.show(status)
 
@@ -127,26 +133,3 @@ def _show_moved(runtime: Runtime, campaign: str, how: str, *, as_json: bool) -> 
         return
     click.echo(f"campaign {campaign} {how}")
     watching.show(status)
-
-
-@click.command(short_help="Write the fate of every input row.")
-@click.argument("campaign")
-@click.option("--format", "form", type=click.Choice(["csv", "jsonl"]), default="csv", show_default=True)
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write to a file; standard output by default.")
-def report(campaign: str, *, form: str, output: Path | None) -> None:
-    """Write one line for every input row of CAMPAIGN: its number, state, reason, ids, times, segments and cost.
-
-    Rows that became no message are there too, as duplicate, invalid or suppressed, each with its reason.
-    """
-    with opened() as runtime:
-        lines = runtime.ledger.reports.lines(runtime.ledger.campaigns.get(campaign))
-        if output is None:
-            sys.stdout.reconfigure(encoding="utf-8")  # type: ignore[union-attr]
-            reporting.write_report(lines, form=form, out=sys.stdout)
-            return
-        try:
-            with output.open("w", encoding="utf-8", newline="") as out:
-                many = reporting.write_report(lines, form=form, out=out)
-        except OSError as error:
-            raise UsageError(f"{output} cannot be written: {error.strerror}") from None
-        click.echo(f"{many:,} rows written to {output}", err=True)

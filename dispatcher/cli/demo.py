@@ -134,7 +134,9 @@ def _json(folder: Path, environment: Mapping[str, str], *command: str) -> dict[s
     if done.returncode:
         raise DispatcherError(f"`dispatcher {command[0]}` ended with exit code {done.returncode}")
     found: dict[str, Any] = json.loads(done.stdout)
-    console().print(", ".join(f"{key} {value}" for key, value in found.items() if key != "again"), markup=False)
+    console().print(
+        ", ".join(f"{key} {value}" for key, value in found.items() if key not in {"again", "notes"}), markup=False
+    )
     return found
 
 

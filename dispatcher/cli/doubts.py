@@ -107,6 +107,6 @@ def resolve(batch: str, decision: str, *, yes: bool, as_json: bool) -> None:
     if as_json:
         print_json({"batch": batch, "decision": decision, "messages": doubt.messages, "done": done})
     elif done:
-        click.echo(f"batch {batch}: {decision}, {doubt.messages:,} messages")
+        click.echo(f"batch {printable(batch)}: {decision}, {doubt.messages:,} messages")
     if not done:
         raise UsageError(f"batch {printable(batch)} was settled meanwhile; see `dispatcher unknown`")

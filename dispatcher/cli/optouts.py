@@ -174,8 +174,8 @@ def export(*, output: Path | None) -> None:
         writer = csv.writer(out, lineterminator="\n")
         writer.writerow(("number", "reason", "source", "since", "brand"))
         for entry in runtime.ledger.suppressions.entries():
-            reason = reporting.harmless(entry.reason)
-            row = (e164(entry.number), reason, entry.source, reporting.moment(entry.since))
+            reason, source = reporting.harmless(entry.reason), reporting.harmless(entry.source)
+            row = (e164(entry.number), reason, source, reporting.moment(entry.since))
             writer.writerow((*row, reporting.harmless(entry.brand)))
         if output is not None:
             out.close()

@@ -7,15 +7,17 @@ import secrets
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import click
 
 from dispatcher import providers
+from dispatcher.account import ENDLESS, MOST_PAGES
 from dispatcher.cli.accounts import take_lookup, usable
 from dispatcher.cli.files import media_type, read_file, read_text
+from dispatcher.cli.lists import ListOptions
 from dispatcher.cli.output import printable
 from dispatcher.cli.timing import Timing, brand, expires_at, rules
 from dispatcher.errors import InputError, UsageError
@@ -41,7 +43,6 @@ class Asked:
     template: str | None
     tag: str | None
     sender: str | None
-    phone_column: str
     country: str | None
     channel: str | None
     media: Path | None
@@ -60,7 +61,6 @@ def what_is_sent(command: Callable[..., None]) -> Callable[..., None]:
             click.option("--template", metavar="ID", help="Use a text that the provider keeps (Sakari)."),
             click.option("--tag", help="Instead of FILE: those whom the provider keeps under a tag (Sakari)."),
             click.option("--sender", help="The sender id (NetSapiens: the from-number)."),
-            click.option("--phone-column", default="phone", show_default=True, help="The column of the numbers."),
             click.option("--country", metavar="ZA", help="The country of numbers that do not say theirs."),
             click.option("--channel", metavar="sms,rcs", help="The channel, and one to fall back to (BSG)."),
             click.option("--media", type=click.Path(path_type=Path), help="A picture or film to go with it (MMS)."),
@@ -78,6 +78,7 @@ def put_together(
     runtime: Runtime,
     asked: Asked,
     *,
+    lists: ListOptions,
     name: str | None = None,
     send_at: str | None = None,
     key: str | None = None,
@@ -97,12 +98,14 @@ def put_together(
     asked_rules = rules(timing, runtime.settings)
     source, called = _source(runtime, asked)
     order = Order(
-        public_id="c" + "".join(secrets.choice(_ALPHABET) for _ in range(9)),
+        public_id=new_public_id(),
         name=name or called,
         provider=asked.provider,
         text=_text(runtime, asked),
-        phone_column=asked.phone_column,
+        phone_column=lists.phone_column,
         country=None if country is None else country.upper(),
+        country_column=lists.country_column,
+        reading=lists.reading,
         sender=asked.sender,
         send_at=starts,
         key=key,
@@ -114,6 +117,11 @@ def put_together(
     return order, source
 
 
+def new_public_id() -> str:
+    """Return an id for a new campaign, fit to be read out on a telephone."""
+    return "c" + "".join(secrets.choice(_ALPHABET) for _ in range(9))
+
+
 def moment(text: str, *, now: datetime) -> datetime:
     """Return the moment that --at names.
 
@@ -122,7 +130,9 @@ def moment(text: str, *, now: datetime) -> datetime:
     """
     try:
         found = datetime.fromisoformat(text)
-    except ValueError:
+        if found.tzinfo is not None:
+            found = found.astimezone(UTC)  # what lies beyond the last year of the calendar fails here
+    except (ValueError, OverflowError):
         raise UsageError(f"--at {printable(text)}: write it as 2026-12-01T09:00+02:00") from None
     if found.tzinfo is None:
         raise UsageError(f"--at {printable(text)}: add the time zone, as in {printable(text)}+02:00 or …Z")
@@ -134,11 +144,16 @@ def moment(text: str, *, now: datetime) -> datetime:
 def _source(runtime: Runtime, asked: Asked) -> tuple[Source, str]:
     """Return the recipients, and what to call them."""
     if (asked.file is None) == (asked.tag is None):
-        raise UsageError("say to whom: a FILE with a header line, - for standard input, or --tag")
+        raise UsageError("say to whom: a FILE with column names, - for standard input, or --tag")
     if asked.tag is not None:
         return _tagged(runtime, asked.provider, asked.tag), f"tag {asked.tag}"
     assert asked.file is not None
-    return (sys.stdin.buffer, "standard input") if str(asked.file) == "-" else (asked.file, asked.file.stem)
+    return named_source(asked.file)
+
+
+def named_source(file: Path) -> tuple[Source, str]:
+    """Return what FILE means, and what to call it: - is standard input."""
+    return (sys.stdin.buffer, "standard input") if str(file) == "-" else (file, file.stem)
 
 
 def _tagged(runtime: Runtime, name: str, tag: str) -> BinaryIO:
@@ -148,13 +163,15 @@ def _tagged(runtime: Runtime, name: str, tag: str) -> BinaryIO:
     reader: Any = usable(runtime, name, lookup=False)
     rows: list[dict[str, str]] = []
     page: str | None = None
-    while True:
+    for _ in range(MOST_PAGES):
         take_lookup(runtime, name)
         found = reader.contacts_with_tag(tag, page)
         rows += [dict(row) for row in found.rows]
         page = found.next_page
         if page is None:
             break
+    else:
+        raise InputError(f"{name}, tag {printable(tag)}: {ENDLESS}")
     if not rows:
         raise InputError(f"{name} has nobody with the tag {printable(tag)}")
     columns = list(dict.fromkeys(column for row in rows for column in row))

@@ -1,6 +1,5 @@
 """How the command prints: JSON for programs, tables and progress for people, nothing raw from outside."""
 
-import json
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
@@ -12,6 +11,8 @@ from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn
 from rich.table import Table
 from rich.text import Text
 
+from dispatcher import reporting
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs; its keys are stable.")
 
 
@@ -22,7 +23,7 @@ def printable(text: object) -> str:
 
 def print_json(data: Any) -> None:
     """Print one JSON document."""
-    click.echo(json.dumps(data, ensure_ascii=False))
+    click.echo(reporting.as_json(data))
 
 
 def console(*, err: bool = False) -> Console:

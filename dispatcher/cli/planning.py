@@ -8,9 +8,10 @@ import click
 
 from dispatcher import reporting
 from dispatcher.cli.accounts import take_lookup, usable
+from dispatcher.cli.lists import how_it_is_read, show_notes, taken
 from dispatcher.cli.opening import WHO, opened
 from dispatcher.cli.orders import Asked, put_together, what_is_sent
-from dispatcher.cli.output import console, duration, json_option, print_json, table
+from dispatcher.cli.output import console, duration, json_option, print_json, printable, table
 from dispatcher.cli.timing import Timing, timing_options
 from dispatcher.ledger import PlanTotals
 from dispatcher.planning import Enqueued, Estimate, left_out
@@ -22,6 +23,7 @@ from dispatcher.runtime import Runtime
 
 @click.command(short_help="Plan a list of recipients and enqueue the campaign.")
 @what_is_sent
+@how_it_is_read
 @timing_options
 @click.option("--name", help="What to call the campaign; the file's name by default.")
 @click.option("--at", "send_at", metavar="TIME", help="Send then, e.g. 2026-12-01T09:00+02:00; at once by default.")
@@ -40,7 +42,7 @@ def enqueue(
     as_json: bool,
     **asked: Any,
 ) -> None:
-    """Plan the recipients in FILE (CSV with a header; - for standard input) and enqueue the campaign.
+    """Plan the recipients in FILE (CSV, XLSX, Parquet or JSON Lines; - for standard input) and enqueue the campaign.
 
     Numbers are brought to one notation, duplicates and invalid ones are left out and kept account of, and the
     rest is cut into requests of the provider's size. With workers running, sending begins at once; without,
@@ -54,12 +56,13 @@ def enqueue(
       dispatcher enqueue people.csv --provider bsg --text "Hello" --at 2026-12-01T09:00+02:00
       cat people.csv | dispatcher enqueue - --provider winsms --text "Hello" --dry-run
     """
+    lists = taken(asked)
     given = Asked(**asked)
     with opened() as runtime:
         order, source = put_together(
-            runtime, given, name=name, send_at=send_at, key=key, timing=timing, dry_run=dry_run
+            runtime, given, lists=lists, name=name, send_at=send_at, key=key, timing=timing, dry_run=dry_run
         )
-        with _progress() as tick:
+        with planning_progress() as tick:
             done = plan_and_enqueue(
                 runtime.ledger,
                 order,
@@ -72,15 +75,17 @@ def enqueue(
             )
         if as_json:
             campaign = None if done.campaign is None else done.campaign.public_id
-            print_json({"campaign": campaign, **_totals(done.totals), "again": done.again})
+            print_json({"campaign": campaign, **totals_of(done.totals), "again": done.again, **read_as(done)})
         else:
             _show_enqueued(done, given.provider)
+            show_notes(done.notes)
         missing = runtime.missing(given.provider)
         if missing and not dry_run:
             click.echo(f"note: {given.provider} is not set up here: the workers need {', '.join(missing)}", err=True)
 
 
-def _totals(totals: PlanTotals) -> dict[str, int]:
+def totals_of(totals: PlanTotals) -> dict[str, int]:
+    """Return what a plan came to, for programs."""
     return {
         "rows": totals.rows,
         "messages": totals.messages,
@@ -92,19 +97,25 @@ def _totals(totals: PlanTotals) -> dict[str, int]:
     }
 
 
+def read_as(done: Enqueued | Estimate) -> dict[str, Any]:
+    """Return how the list was read, for programs."""
+    return {"repaired": done.repaired, "notes": list(done.notes)}
+
+
 def _show_enqueued(done: Enqueued, provider: str) -> None:
     if done.campaign is None:
         click.echo("dry run: nothing was changed")
     else:
         again = " (enqueued before with this key; nothing was planned)" if done.again else ""
         click.echo(f"campaign {done.campaign.public_id}{again}")
-    _show_totals(done.totals, provider)
+    show_totals(done.totals, provider)
     if done.campaign is not None:
         click.echo(f"watch it: dispatcher status {done.campaign.public_id} --watch")
 
 
-def _show_totals(totals: PlanTotals, provider: str) -> None:
-    shown = table([("", False), ("", True)], _totals(totals).items())
+def show_totals(totals: PlanTotals, provider: str) -> None:
+    """Print what a plan came to."""
+    shown = table([("", False), ("", True)], totals_of(totals).items())
     shown.show_header = False
     console().print(shown, end="")
     if totals.batches:
@@ -112,7 +123,7 @@ def _show_totals(totals: PlanTotals, provider: str) -> None:
 
 
 @contextlib.contextmanager
-def _progress() -> Iterator[Any]:
+def planning_progress() -> Iterator[Any]:
     """Show the rows planned so far, on a terminal."""
     err = console(err=True)
     if not err.is_terminal:
@@ -128,6 +139,7 @@ def _progress() -> Iterator[Any]:
 
 @click.command(short_help="Say what a campaign would come to, cost and take; change nothing.")
 @what_is_sent
+@how_it_is_read
 @timing_options
 @json_option
 def estimate(*, timing: Timing, as_json: bool, **asked: Any) -> None:
@@ -135,9 +147,10 @@ def estimate(*, timing: Timing, as_json: bool, **asked: Any) -> None:
 
     The price is the provider's own, where it tells one; nothing is sent and nothing is changed.
     """
+    lists = taken(asked)
     given = Asked(**asked)
     with opened() as runtime:
-        order, source = put_together(runtime, given, timing=timing, dry_run=True)
+        order, source = put_together(runtime, given, lists=lists, timing=timing, dry_run=True)
         provider = runtime.provider(given.provider)
         prices = isinstance(provider, EstimatesPrice) and not runtime.missing(given.provider)
         now = runtime.clock()
@@ -152,10 +165,19 @@ def estimate(*, timing: Timing, as_json: bool, **asked: Any) -> None:
         )
     if as_json:
         price = None if found.price is None else reporting.amount(found.price)
-        print_json({**_totals(found.totals), "price": price, "currency": found.currency, "seconds": found.seconds})
+        print_json(
+            {
+                **totals_of(found.totals),
+                "price": price,
+                "currency": found.currency,
+                "seconds": found.seconds,
+                **read_as(found),
+            }
+        )
         return
-    _show_totals(found.totals, given.provider)
+    show_totals(found.totals, given.provider)
     _show_estimate(found, given.provider)
+    show_notes(found.notes)
 
 
 def _asking(runtime: Runtime, name: str) -> Any:
@@ -171,7 +193,7 @@ def _asking(runtime: Runtime, name: str) -> Any:
 
 def _show_estimate(found: Estimate, provider: str) -> None:
     if found.price is not None:
-        click.echo(f"price: {found.price:f} {found.currency or ''}".rstrip())
+        click.echo(f"price: {found.price:f} {printable(found.currency or '')}".rstrip())
     else:
         click.echo(f"price: {provider} does not tell it before sending")
     took = "at once: no limit is set" if found.seconds is None else f"about {duration(found.seconds)}"

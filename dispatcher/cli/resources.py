@@ -205,6 +205,8 @@ def _body(data: str) -> dict[str, Any]:
         found = json.loads(text)
     except ValueError as error:
         raise InputError(f"--data is not JSON: {error}") from None
+    except RecursionError:
+        raise InputError("--data is nested too deeply") from None
     if not isinstance(found, dict):
         raise InputError('--data is a JSON object, as in {"name": "value"}')
     return found

@@ -2,18 +2,21 @@
 
 from dataclasses import dataclass
 
-from dispatcher.errors import DispatcherError
+from dispatcher.errors import DispatcherError, LedgerError
 from dispatcher.ledger.batches import Batches
 from dispatcher.ledger.campaigns import Campaigns
+from dispatcher.ledger.copying import copy_ledger, moved_to
 from dispatcher.ledger.database import Database
 from dispatcher.ledger.doubts import Doubts
 from dispatcher.ledger.leases import Leases
 from dispatcher.ledger.outcomes import Outcomes
 from dispatcher.ledger.plans import Plans
 from dispatcher.ledger.pressure import Pressure
+from dispatcher.ledger.privacy import ERASED, Forgotten, Privacy
 from dispatcher.ledger.receipts import Receipts
 from dispatcher.ledger.reports import Reports
 from dispatcher.ledger.rows import (
+    Attempt,
     AwaitedReceipts,
     BatchContent,
     Campaign,
@@ -23,19 +26,22 @@ from dispatcher.ledger.rows import (
     Event,
     ExcludedRow,
     Exclusion,
+    Fate,
     NewCampaign,
     PlannedBatch,
     PlanTotals,
     ReportLine,
-    Settlement,
+    SentTo,
     Suppression,
     WorkerSeen,
 )
 from dispatcher.ledger.suppressions import Suppressions
 from dispatcher.ledger.timing import Timing
-from dispatcher.ledger.versioning import migrate, version
+from dispatcher.ledger.versioning import check_database, migrate, stored_version, version
 
 __all__ = [
+    "ERASED",
+    "Attempt",
     "AwaitedReceipts",
     "BatchContent",
     "Campaign",
@@ -45,15 +51,20 @@ __all__ = [
     "Event",
     "ExcludedRow",
     "Exclusion",
+    "Fate",
+    "Forgotten",
     "Ledger",
     "NewCampaign",
     "PlanTotals",
     "PlannedBatch",
     "ReportLine",
-    "Settlement",
+    "SentTo",
     "Suppression",
     "WorkerSeen",
+    "check_database",
+    "copy_ledger",
     "open_ledger",
+    "stored_version",
 ]
 
 
@@ -71,6 +82,7 @@ class Ledger:
     suppressions: Suppressions
     leases: Leases
     reports: Reports
+    privacy: Privacy
     timing: Timing
     pressure: Pressure
 
@@ -89,11 +101,16 @@ def open_ledger(url: str, *, pool_size: int = 8) -> Ledger:
 
     Raises:
         SettingsError: the URL is not one.
-        LedgerError: it cannot be opened, or is of a newer version.
+        LedgerError: it cannot be opened, is of a newer version, or was copied elsewhere.
     """
     database = Database(url, pool_size=pool_size)
     try:
         migrate(database)
+        if (elsewhere := moved_to(database)) is not None:
+            raise LedgerError(
+                f"the ledger at {database.shown_url} was copied to {elsewhere}, which is in use since:"
+                " set DISPATCHER_LEDGER_URL to that one"
+            )
     except DispatcherError:
         database.close()
         raise
@@ -108,6 +125,7 @@ def open_ledger(url: str, *, pool_size: int = 8) -> Ledger:
         suppressions=Suppressions(database),
         leases=Leases(database),
         reports=Reports(database),
+        privacy=Privacy(database),
         timing=Timing(database),
         pressure=Pressure(database),
     )

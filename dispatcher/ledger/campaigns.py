@@ -1,19 +1,20 @@
 """Finds campaigns, moves them from state to state, and sums up what has become of them."""
 
 import json
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
-
-from sqlalchemy import Row
 
 from dispatcher.batch import BatchState
 from dispatcher.campaign import CAMPAIGN_MOVES, FINAL_CAMPAIGN_STATES, CampaignState
 from dispatcher.errors import CampaignNotFound, MoveNotAllowed
 from dispatcher.ledger.database import Database, Transaction, micros, moment, money
-from dispatcher.ledger.messages import move_batch_messages
 from dispatcher.ledger.rows import Campaign, Counts, PlanTotals
 from dispatcher.ledger.trail import count, note, shifts, totals
-from dispatcher.message import OPEN_MESSAGE_STATES, MessageState
+from dispatcher.message import MESSAGES_PER_BATCH, OPEN_MESSAGE_STATES, MessageState
+
+_SETTLED_AT_ONCE = 50_000
+"""Messages that one commit of a cancel writes down: some tens of milliseconds, for which others wait."""
 
 _COLUMNS = (
     "id, public_id, key, name, provider, sender, template, personalised, state, reason, send_at, options,"
@@ -21,6 +22,10 @@ _COLUMNS = (
     " erased_at, rows, messages, duplicates, invalid, suppressed, batches, segments, created_at, started_at,"
     " finished_at"
 )
+
+CANCELLED = "campaign cancelled"
+EXPIRED = "expired before it was sent"
+"""Why a message was never sent, as the report says it."""
 
 
 class Campaigns:
@@ -84,6 +89,11 @@ class Campaigns:
             segments_submitted=found.get("segments", 0),
         )
 
+    def country(self, campaign: Campaign) -> str | None:
+        """Return the country of numbers that do not say theirs, as it was enqueued with."""
+        with self._database.read() as tx:
+            return tx.rows("SELECT country FROM campaign WHERE id = :id", id=campaign.id)[0].country  # type: ignore[no-any-return]
+
     def notes(self, campaign: Campaign, *, most: int = 5) -> list[str]:
         """Return what a person must know of the campaign's submitted batches, each thing once."""
         with self._database.read() as tx:
@@ -122,67 +132,68 @@ class Campaigns:
             _move(tx, campaign.id, before, state, who=who, now=now, reason=reason)
             return True
 
-    def settle_cancelled(self, *, who: str, now: datetime, campaign_id: int | None = None, most: int = 25) -> int:
-        """Cancel some pending batches of cancelled campaigns, with their messages; return how many there were.
+    def settle_cancelled(
+        self, *, who: str, now: datetime, campaign_id: int | None = None, most: int = _SETTLED_AT_ONCE
+    ) -> int:
+        """Cancel some pending batches of cancelled campaigns, with their messages; return how many batches.
 
-        The cancel itself is the campaign's state; this writes down, in portions, what it came to.
+        The cancel itself is the campaign's state; this writes down, in portions of about `most` messages, what it
+        came to.
         """
-        one = "" if campaign_id is None else " AND c.id = :campaign_id"
-        parameters: dict[str, Any] = {} if campaign_id is None else {"campaign_id": campaign_id}
+        if campaign_id is None:
+            return self._cancel_pending("c.state = 'cancelled'", CANCELLED, who=who, now=now, most=most)
+        one = "c.state = 'cancelled' AND c.id = :campaign_id"
+        return self._cancel_pending(one, CANCELLED, who=who, now=now, most=most, campaign_id=campaign_id)
+
+    def settle_out_of_time(self, *, who: str, now: datetime, most: int = _SETTLED_AT_ONCE) -> int:
+        """Cancel some pending batches of campaigns that have expired, with their messages; return how many batches."""
+        which = "c.state IN ('scheduled', 'running', 'paused') AND c.expires_at <= :moment"
+        return self._cancel_pending(which, EXPIRED, who=who, now=now, most=most, moment=micros(now))
+
+    def _cancel_pending(
+        self, which: str, reason: str, *, who: str, now: datetime, most: int, **parameters: Any
+    ) -> int:
         left = (
-            "SELECT b.id, b.campaign_id FROM campaign c JOIN batch b ON b.campaign_id = c.id"
-            f" WHERE c.state = 'cancelled' AND b.state = 'pending'{one} LIMIT :most"
+            "SELECT b.id, b.campaign_id, b.messages FROM campaign c JOIN batch b ON b.campaign_id = c.id"
+            f" WHERE {which} AND b.state = 'pending' ORDER BY b.campaign_id, b.due_at, b.id LIMIT :most"
         )
         with self._database.read() as tx:
             if tx.first(left, most=1, **parameters) is None:
                 return 0
         with self._database.write() as tx:
             lock = " FOR UPDATE OF b SKIP LOCKED" if tx.postgresql else ""
-            batches = tx.rows(left + lock, most=most, **parameters)
-            for batch in batches:
-                tx.run(
-                    "UPDATE batch SET state = 'cancelled', reason = 'campaign cancelled'"
-                    " WHERE id = :id AND state = 'pending'",
-                    id=batch.id,
-                )
-                changes = shifts("batch", [("pending", "cancelled", 1)]) | move_batch_messages(
-                    tx,
-                    int(batch.id),
-                    MessageState.QUEUED,
-                    MessageState.CANCELLED,
-                    reason="campaign cancelled",
-                    settled_at=micros(now),
-                )
-                count(tx, campaign_id=int(batch.campaign_id), batch_id=int(batch.id), changes=changes)
-            if batches:
-                note(
-                    tx,
-                    at=now,
-                    who=who,
-                    subject="batch",
-                    what=f"{len(batches)} cancelled",
-                    campaign_id=int(batches[0].campaign_id),
-                    before=BatchState.PENDING.value,
-                    after=BatchState.CANCELLED.value,
-                )
-            return len(batches)
+            by_campaign: dict[int, list[int]] = {}
+            messages = 0
+            for batch in tx.rows(left + lock, most=most, **parameters):
+                if messages and messages + batch.messages > most:
+                    break
+                messages += batch.messages
+                by_campaign.setdefault(int(batch.campaign_id), []).append(int(batch.id))
+            for campaign, batches in by_campaign.items():
+                _cancel_batches(tx, campaign, batches, reason, who=who, now=now)
+            return sum(map(len, by_campaign.values()))
 
     def advance(self, *, who: str, now: datetime) -> list[tuple[str, CampaignState]]:
         """Start the campaigns whose time has come and complete those in which nothing is open any more.
 
         Returns (campaign, new state) of each.
         """
+        open_states = ", ".join(f"'message.{state.value}'" for state in OPEN_MESSAGE_STATES)
         with self._database.read() as tx:
             open_campaigns = tx.rows(
-                "SELECT id, public_id, state, send_at, reason FROM campaign WHERE state IN ('scheduled', 'running', 'paused')"
+                "SELECT c.id, c.public_id, c.state, c.send_at, c.reason,"
+                " COALESCE((SELECT SUM(n.amount) FROM counter n WHERE n.campaign_id = c.id"
+                f" AND n.name IN ({open_states})), 0) AS open_messages"
+                " FROM campaign c WHERE c.state IN ('scheduled', 'running', 'paused')"
             )
         moved = []
         for row in open_campaigns:
-            state = self._next_state(row, now)
+            state = _next_state(row, now)
             if state is None:
                 continue
             with self._database.write() as tx:
-                current = tx.first("SELECT state FROM campaign WHERE id = :id", id=row.id)
+                lock = " FOR UPDATE" if tx.postgresql else ""
+                current = tx.first("SELECT state FROM campaign WHERE id = :id" + lock, id=row.id)
                 if current is not None and current.state == row.state:
                     # What paused it stays with it to the end.
                     reason = row.reason if state is CampaignState.COMPLETED else None
@@ -190,14 +201,59 @@ class Campaigns:
                     moved.append((str(row.public_id), state))
         return moved
 
-    def _next_state(self, row: Row[Any], now: datetime) -> CampaignState | None:
-        with self._database.read() as tx:
-            found = totals(tx, row.id)
-        if not any(found.get(f"message.{state.value}", 0) for state in OPEN_MESSAGE_STATES):
-            return CampaignState.COMPLETED
-        if row.state == CampaignState.SCHEDULED and (row.send_at or 0) <= micros(now):
-            return CampaignState.RUNNING
-        return None
+
+def _next_state(row: Any, now: datetime) -> CampaignState | None:
+    if not row.open_messages:
+        return CampaignState.COMPLETED
+    if row.state == CampaignState.SCHEDULED and (row.send_at or 0) <= micros(now):
+        return CampaignState.RUNNING
+    return None
+
+
+def _cancel_batches(
+    tx: Transaction, campaign_id: int, batches: list[int], reason: str, *, who: str, now: datetime
+) -> None:
+    """Cancel pending batches of one campaign; those with neighbouring ids are one range of messages."""
+    tx.run(
+        f"UPDATE batch SET state = 'cancelled', reason = :reason WHERE state = 'pending' AND id {tx.in_ids}",
+        reason=reason,
+        ids=tx.ids(batches),
+    )
+    changes = shifts("batch", [("pending", "cancelled", len(batches))])
+    for first, last in _runs(sorted(batches)):
+        many = tx.run(
+            "UPDATE message SET state = 'cancelled', reason = :reason, settled_at = :now"
+            " WHERE id >= :first AND id < :end AND state = 'queued'",
+            reason=reason,
+            now=micros(now),
+            first=first * MESSAGES_PER_BATCH,
+            end=(last + 1) * MESSAGES_PER_BATCH,
+        )
+        for name, amount in shifts("message", [("queued", "cancelled", many)]).items():
+            changes[name] = changes.get(name, 0) + amount
+    count(tx, campaign_id=campaign_id, batch_id=batches[0], changes=changes)
+    note(
+        tx,
+        at=now,
+        who=who,
+        subject="batch",
+        what=f"{len(batches)} cancelled",
+        campaign_id=campaign_id,
+        before=BatchState.PENDING.value,
+        after=BatchState.CANCELLED.value,
+        why=None if reason == CANCELLED else reason,
+    )
+
+
+def _runs(ids: list[int]) -> Iterator[tuple[int, int]]:
+    """Yield the first and the last of each run of consecutive ids."""
+    first = last = ids[0]
+    for one in ids[1:]:
+        if one != last + 1:
+            yield first, last
+            first = one
+        last = one
+    yield first, last
 
 
 def _move(
@@ -236,7 +292,7 @@ def _move(
     )
 
 
-def _campaign(row: Row[Any]) -> Campaign:
+def _campaign(row: Any) -> Campaign:
     created = moment(row.created_at)
     assert created is not None
     return Campaign(

@@ -1,21 +1,24 @@
 """Opens the ledger's database, SQLite or PostgreSQL, and gives out its transactions."""
 
-import json
 import os
-import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import sqlite3
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, create_engine, event, text
+from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import QueuePool
 
 from dispatcher.errors import LedgerError, SettingsError
+from dispatcher.ledger.transaction import Transaction
+from dispatcher.ledger.writers import Writers
+
+__all__ = ["Database", "Transaction", "micros", "millionths", "moment", "money"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _BUSY_SECONDS = 30
@@ -43,90 +46,19 @@ def money(stored: int) -> Decimal:
     return (Decimal(stored) / _MILLION).normalize() + Decimal(0)
 
 
-class Transaction:
-    """One transaction: statements in SQL that both engines understand, with `:name` parameters."""
-
-    def __init__(self, connection: Connection, *, postgresql: bool) -> None:
-        self._connection = connection
-        self.postgresql = postgresql
-        # Lists of numbers are one parameter on either engine, whatever their length.
-        self.in_ids = "= ANY(:ids)" if postgresql else "IN (SELECT value FROM json_each(:ids))"
-
-    def ids(self, ids: Iterable[int]) -> Any:
-        """Return a list of integers as the parameter `ids` of a statement that uses `in_ids`."""
-        return list(ids) if self.postgresql else json.dumps(list(ids))
-
-    def rows(self, sql: str, **parameters: Any) -> Sequence[Row[Any]]:
-        """Run a query and return all rows."""
-        return self._connection.execute(text(sql), parameters).all()
-
-    def first(self, sql: str, **parameters: Any) -> Row[Any] | None:
-        """Run a query and return its first row, if it has one."""
-        return self._connection.execute(text(sql), parameters).first()
-
-    def stream(self, sql: str, **parameters: Any) -> Iterator[Row[Any]]:
-        """Run a query and return its rows a few thousand at a time."""
-        options = {"stream_results": True, "max_row_buffer": 5000}
-        result = self._connection.execute(text(sql), parameters, execution_options=options)
-        yield from result
-
-    def run(self, sql: str, **parameters: Any) -> int:
-        """Run a statement and return how many rows it touched."""
-        return self._connection.execute(text(sql), parameters).rowcount
-
-    def run_many(self, sql: str, parameters: Sequence[Mapping[str, Any]]) -> None:
-        """Run one statement for each of some few sets of parameters."""
-        if parameters:
-            self._connection.execute(text(sql), list(parameters))
-
-    def insert(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-        """Insert rows by the thousand, by the driver's own bulk path."""
-        if not rows:
-            return
-        names = ", ".join(columns)
-        if self.postgresql:
-            driver: Any = self._connection.connection.driver_connection
-            with driver.cursor() as cursor, cursor.copy(f"COPY {table} ({names}) FROM STDIN") as copy:
-                for row in rows:
-                    copy.write_row(row)
-            return
-        marks = ", ".join("?" * len(columns))
-        self._connection.exec_driver_sql(
-            f"INSERT INTO {table} ({names}) VALUES ({marks})",
-            [tuple(row) for row in rows],
-        )
-
-    def update(
-        self, table: str, columns: Mapping[str, str], ids: Sequence[int], values: Sequence[Sequence[Any]]
-    ) -> None:
-        """Set `columns` (name → PostgreSQL type) of the rows with these ids, one sequence of values a column."""
-        if not ids:
-            return
-        if self.postgresql:
-            types = ["bigint", *columns.values()]
-            names = ["id", *columns]
-            sets = ", ".join(f"{name} = v.{name}" for name in columns)
-            arrays = ", ".join(f"%s::{kind}[]" for kind in types)
-            self._connection.exec_driver_sql(
-                f"UPDATE {table} SET {sets} FROM unnest({arrays}) AS v({', '.join(names)}) WHERE {table}.id = v.id",
-                (list(ids), *[list(column) for column in values]),
-            )
-            return
-        sets = ", ".join(f"{name} = ?" for name in columns)
-        self._connection.exec_driver_sql(
-            f"UPDATE {table} SET {sets} WHERE id = ?",
-            list(zip(*values, ids, strict=True)),
-        )
-
-
 class Database:
-    """The engine with its pool. One `write` at a time a process on SQLite, so threads queue instead of polling."""
+    """The engine with its pool. One `write` at a time on SQLite, so that threads and processes queue."""
 
     def __init__(self, url: str, *, pool_size: int = 8) -> None:
         self.url = _parsed(url)
         self.postgresql = self.url.get_backend_name() == "postgresql"
-        self._writing = threading.Lock()
+        self._writers: Writers | None = None
+        self._errors: tuple[type[Exception], ...] = (sqlite3.Error, DBAPIError)
+        self._unusable: tuple[type[Exception], ...] = (sqlite3.OperationalError,)
         if self.postgresql:
+            import psycopg  # noqa: PLC0415 - SQLite needs none of it
+
+            self._errors, self._unusable = (psycopg.Error, DBAPIError), (psycopg.OperationalError,)
             self.engine = create_engine(
                 self.url.set(drivername="postgresql+psycopg"),
                 pool_size=pool_size,
@@ -136,6 +68,7 @@ class Database:
             )
         else:
             self.engine = _sqlite(self.url, pool_size)
+            self._writers = Writers(self.engine.raw_connection, Path(f"{self.url.database}-turn"))
 
     @property
     def shown_url(self) -> str:
@@ -145,45 +78,63 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Transaction]:
         """Give a transaction that sees one state of the ledger and changes nothing."""
-        with self._told(), self.engine.connect() as connection:
-            yield Transaction(connection, postgresql=self.postgresql)
+        with self._transaction() as tx:
+            yield tx
 
     @contextmanager
     def write(self) -> Iterator[Transaction]:
         """Give a transaction that is committed (and on the disk) when the block ends, or undone if it raises."""
-        if self.postgresql:
-            with self._told(), self.engine.begin() as connection:
-                yield Transaction(connection, postgresql=True)
+        if self._writers is None:
+            with self._transaction() as tx:
+                yield tx
             return
-        with (
-            self._writing,
-            self._told(),
-            self.engine.connect().execution_options(writes=True) as connection,
-            connection.begin(),
-        ):
-            yield Transaction(connection, postgresql=False)
+        with self._told(), self._writers.write() as driver:
+            yield Transaction(driver, postgresql=False)
 
     def close(self) -> None:
         """Close all connections."""
         self.engine.dispose()
+        if self._writers is not None:
+            self._writers.close()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Transaction]:
+        with self._told():
+            pooled = self.engine.raw_connection()
+            driver: Any = pooled.driver_connection
+            try:
+                if not self.postgresql:
+                    driver.execute("BEGIN")
+                yield Transaction(driver, postgresql=self.postgresql)
+                driver.commit()
+            except BaseException:
+                # A connection that cannot even do this is broken, and the pool must not give it out again.
+                try:
+                    driver.rollback()
+                except self._errors:
+                    pooled.invalidate()
+                raise
+            finally:
+                pooled.close()
 
     @contextmanager
     def _told(self) -> Iterator[None]:
         try:
             yield
-        except OperationalError as error:
-            raise LedgerError(
-                f"the ledger at {self.shown_url} cannot be used: {_first_line(error)}. "
-                "If another program holds it, try again; else see `dispatcher doctor`."
-            ) from error
-        except DBAPIError as error:
-            raise LedgerError(f"the ledger refused a change: {_first_line(error)}") from error
+        except self._errors as error:
+            origin = (error.orig or error) if isinstance(error, DBAPIError) else error
+            if isinstance(origin, self._unusable):
+                raise LedgerError(
+                    f"the ledger at {self.shown_url} cannot be used: {_first_line(origin)}. "
+                    "If another program holds it, try again; else see `dispatcher doctor`."
+                ) from error
+            raise LedgerError(f"the ledger refused a change: {_first_line(origin)}") from error
 
 
-def _first_line(error: DBAPIError) -> str:
-    # The driver's words only: SQLAlchemy's text would add the statement's parameters, numbers among them.
-    lines = str(error.orig).splitlines()
-    return lines[0] if lines else type(error.orig).__name__
+def _first_line(error: BaseException) -> str:
+    # The driver's words only: what follows may show values, numbers among them.
+    lines = str(error).splitlines()
+    return lines[0] if lines else type(error).__name__
 
 
 def _parsed(url: str) -> URL:
@@ -222,6 +173,8 @@ def _sqlite(url: URL, pool_size: int) -> Engine:
         # FULL: an attempt is on the disk before its request leaves, also if the machine loses its power.
         cursor.execute("PRAGMA synchronous = FULL")
         cursor.execute("PRAGMA foreign_keys = ON")
+        # A page that many commits change is then written back once for them all.
+        cursor.execute("PRAGMA wal_autocheckpoint = 8000")
         cursor.execute("PRAGMA cache_size = -65536")
         cursor.execute("PRAGMA temp_store = MEMORY")
         cursor.close()

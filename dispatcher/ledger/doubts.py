@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row
-
 from dispatcher.batch import BatchState
 from dispatcher.ledger.batches import read_content
 from dispatcher.ledger.database import Database, Transaction, micros, moment
@@ -13,7 +11,7 @@ from dispatcher.ledger.messages import MESSAGES_OF_BATCH, move_batch_messages, m
 from dispatcher.ledger.outcomes import in_words, merged, message_moves
 from dispatcher.ledger.rows import BatchContent, Doubt
 from dispatcher.ledger.trail import count, note, shifts
-from dispatcher.message import MESSAGES_PER_BATCH, MessageState
+from dispatcher.message import MESSAGES_PER_BATCH, MessageState, message_id
 from dispatcher.provider import Answers
 
 _COLUMNS = (
@@ -104,14 +102,18 @@ class Doubts:
         return {str(row.theirs) for row in rows}
 
     def postpone(self, doubt: Doubt, *, until: datetime | None, evidence: str, who: str, now: datetime) -> None:
-        """Keep the doubt, and what was seen; look again at `until`, or never."""
+        """Keep the doubt, and what was seen; look again at `until`, or never. Nothing where another settled it first."""
         with self._database.write() as tx:
-            tx.run(
-                "UPDATE batch SET look_up_at = :until WHERE id = :id AND attempt = :attempt",
-                until=None if until is None else micros(until),
+            open_still = bool(_unknown(tx, doubt))
+            stands = tx.run(
+                "UPDATE batch SET look_up_at = :until WHERE id = :id AND attempt = :attempt AND state = :state",
+                until=micros(until) if until is not None and open_still else None,
                 id=doubt.batch_id,
                 attempt=doubt.attempt,
+                state=(BatchState.UNKNOWN if doubt.whole else BatchState.SUBMITTED).value,
             )
+            if not stands:
+                return
             _told(tx, doubt, "looked up", evidence, who=who, now=now)
 
     def adopt(
@@ -133,7 +135,8 @@ class Doubts:
         """
         begins = max(now, doubt.scheduled_for or now)
         with self._database.write() as tx:
-            if not _still(tx, doubt):
+            unknown = _unknown(tx, doubt)
+            if not unknown:
                 return False
             tx.run(
                 "UPDATE batch SET state = 'submitted', submitted_at = COALESCE(submitted_at, :attempted),"
@@ -152,13 +155,15 @@ class Doubts:
             moves = [
                 move
                 for move in message_moves(doubt.batch_id, content, answers, settled_at=micros(now))
-                if move.state is not MessageState.UNKNOWN
+                if move.state is not MessageState.UNKNOWN and move.message_id in unknown
             ]
             changes = merged(move_messages(tx, moves), changes)
             changes["segments"] = sum(
                 segments
-                for index, segments in enumerate(content.segments)
-                if index not in answers.refused and index not in answers.missing
+                for index, (position, segments) in enumerate(zip(content.positions, content.segments, strict=True))
+                if index not in answers.refused
+                and index not in answers.missing
+                and message_id(doubt.batch_id, position) in unknown
             )
             count(tx, campaign_id=doubt.campaign_id, batch_id=doubt.batch_id, changes=changes)
             after = BatchState.SUBMITTED.value
@@ -169,7 +174,7 @@ class Doubts:
     def free(self, doubt: Doubt, *, evidence: str, who: str, now: datetime) -> bool:
         """Settle the doubt of a whole batch: it never reached the provider, or may be sent again. It is pending."""
         with self._database.write() as tx:
-            if not doubt.whole or not _still(tx, doubt):
+            if not doubt.whole or not _unknown(tx, doubt):
                 return False
             tx.run(
                 "UPDATE batch SET state = 'pending', reason = :reason, owner = NULL, look_up_at = NULL,"
@@ -186,8 +191,13 @@ class Doubts:
             return True
 
     def give_up(self, doubt: Doubt, *, who: str, now: datetime) -> int:
-        """End the doubt without an answer: its messages are unconfirmed, and are never sent again."""
+        """End the doubt without an answer: its messages are unconfirmed, and are never sent again.
+
+        Returns how many; none where another settled the doubt first.
+        """
         with self._database.write() as tx:
+            if not _unknown(tx, doubt):
+                return 0
             changes = move_batch_messages(
                 tx,
                 doubt.batch_id,
@@ -202,21 +212,28 @@ class Doubts:
             return changes.get("message.unconfirmed", 0)
 
 
-def _still(tx: Transaction, doubt: Doubt) -> bool:
+def _unknown(tx: Transaction, doubt: Doubt) -> set[int]:
+    """Lock the batch and return which of its messages are unknown; none where the doubt no longer stands."""
     state = BatchState.UNKNOWN if doubt.whole else BatchState.SUBMITTED
     lock = " FOR UPDATE" if tx.postgresql else ""
-    return (
-        tx.first(
-            "SELECT 1 FROM batch WHERE id = :id AND attempt = :attempt AND state = :state" + lock,
-            id=doubt.batch_id,
-            attempt=doubt.attempt,
-            state=state.value,
-        )
-        is not None
+    stands = tx.first(
+        "SELECT 1 FROM batch WHERE id = :id AND attempt = :attempt AND state = :state" + lock,
+        id=doubt.batch_id,
+        attempt=doubt.attempt,
+        state=state.value,
     )
+    if stands is None:
+        return set()
+    first = doubt.batch_id * MESSAGES_PER_BATCH
+    rows = tx.rows(
+        "SELECT id FROM message WHERE id >= :first AND id < :end AND state = 'unknown'",
+        first=first,
+        end=first + MESSAGES_PER_BATCH,
+    )
+    return {int(row.id) for row in rows}
 
 
-def _doubt(row: Row[Any]) -> Doubt:
+def _doubt(row: Any) -> Doubt:
     attempted = moment(row.attempted_at)
     assert attempted is not None
     return Doubt(

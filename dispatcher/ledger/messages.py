@@ -1,14 +1,26 @@
 """Moves messages from state to state inside a caller's transaction, many at a time, with their counters."""
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
+from typing import Any
 
-from dispatcher.ledger.database import Transaction, millionths
+import msgspec
+
+from dispatcher.ledger.database import Transaction, micros, millionths
 from dispatcher.message import MESSAGE_MOVES, MESSAGES_PER_BATCH, MessageState
+from dispatcher.provider import Receipts
 
 MESSAGES_OF_BATCH = f"m.id >= b.id * {MESSAGES_PER_BATCH} AND m.id < (b.id + 1) * {MESSAGES_PER_BATCH}"
 """SQL that joins messages `m` to their batch `b` by one range of the primary key."""
+
+_WORTH_A_STATEMENT = 8
+"""Messages of which the same is said, for which it takes a statement of their own."""
+
+_TOLD_BY_RECEIPTS = frozenset({MessageState.DELIVERED, MessageState.UNDELIVERED, MessageState.EXPIRED})
+"""No receipt moves what was not yet submitted: that is for an answer or a look-up, together with its batch."""
 
 _STATES = {state.value: state for state in MessageState}
 
@@ -78,6 +90,135 @@ def move_messages(tx: Transaction, moves: Sequence[MessageMove]) -> dict[int, di
         columns,
     )
     return changes
+
+
+def settle_messages(tx: Transaction, receipts: Receipts, *, now: datetime) -> dict[int, dict[str, int]]:
+    """Move messages by what a provider says of them, one statement for all of a batch that it says the same of.
+
+    What is no news changes nothing; of two words about one message the first counts. Returns as `move_messages`.
+    """
+    changes: dict[int, dict[str, int]] = {}
+    rest: list[MessageMove] = []
+    for (batch_id, state, reason, at, cost), ids in _alike(receipts).items():
+        if state not in _TOLD_BY_RECEIPTS:
+            continue
+        settled_at = micros(at or now)
+        moved = 0
+        if len(ids) >= _WORTH_A_STATEMENT:
+            found = _settle(tx, ids, state, reason=reason, cost=cost, settled_at=settled_at)
+            moved = -found.get("message.submitted", 0)
+            _add(changes.setdefault(batch_id, {}), found)
+        if moved < len(ids):  # another state, or another cost, than most have; those that have moved move no more
+            rest += [
+                MessageMove(message_id=one, state=state, reason=reason, cost=cost, settled_at=settled_at)
+                for one in ids
+            ]
+    for batch_id, more in (move_messages(tx, rest) if rest else {}).items():
+        _add(changes.setdefault(batch_id, {}), more)
+    return changes
+
+
+def _alike(
+    receipts: Receipts,
+) -> dict[tuple[int, MessageState, str | None, datetime | None, Decimal | None], list[int]]:
+    """Return the messages of which the same is said, by batch, state, reason, time and cost."""
+    groups: dict[Any, list[int]] = defaultdict(list)
+    batches = [one // MESSAGES_PER_BATCH for one in receipts.message_ids]
+    said = zip(batches, receipts.states, receipts.reasons, receipts.ats, receipts.costs, strict=True)
+    if len(set(receipts.message_ids)) == len(receipts.message_ids):
+        for one, key in zip(receipts.message_ids, said, strict=True):
+            groups[key].append(one)
+        return groups
+    firsts = dict(zip(reversed(receipts.message_ids), reversed(list(said)), strict=True))
+    for one in dict.fromkeys(receipts.message_ids):
+        groups[firsts[one]].append(one)
+    return groups
+
+
+def _settle(
+    tx: Transaction, ids: list[int], state: MessageState, *, reason: str | None, cost: Decimal | None, settled_at: int
+) -> dict[str, int]:
+    """Settle those of some messages of one batch that are submitted and cost what they did, or nothing yet.
+
+    Returns the counter changes.
+    """
+    run = ids[-1] - ids[0] + 1 == len(ids) and ids == list(range(ids[0], ids[-1] + 1))
+    parameters: dict[str, Any] = {"state": state.value, "settled_at": settled_at}
+    parameters |= {"first": ids[0], "last": ids[-1]} if run else {"ids": tx.ids(ids)}
+    sets = "state = :state, settled_at = :settled_at"
+    which = "state = 'submitted' AND " + ("id >= :first AND id <= :last" if run else f"id {tx.in_ids}")
+    if reason is not None:
+        sets, parameters = sets + ", reason = :reason", parameters | {"reason": reason}
+    if cost is None:
+        moved, dearer = tx.run(f"UPDATE message SET {sets} WHERE {which}", **parameters), 0
+    else:
+        parameters["cost"] = millionths(cost)
+        moved = tx.run(f"UPDATE message SET {sets} WHERE {which} AND cost = :cost", **parameters)
+        dearer = 0
+        if moved < len(ids):
+            dearer = tx.run(f"UPDATE message SET {sets}, cost = :cost WHERE {which} AND cost IS NULL", **parameters)
+            moved += dearer
+    more = {"cost": dearer * millionths(cost)} if dearer and cost is not None else {}
+    return {"message.submitted": -moved, f"message.{state.value}": moved, **more} if moved else {}
+
+
+def _add(changes: dict[str, int], more: Mapping[str, int]) -> None:
+    for name, amount in more.items():
+        changes[name] = changes.get(name, 0) + amount
+
+
+def accept_messages(
+    tx: Transaction,
+    batch_id: int,
+    positions: Sequence[int],
+    provider_message_ids: Sequence[str | None],
+    costs: Sequence[Decimal | None],
+) -> dict[str, int] | None:
+    """Move the queued messages of a batch, all of whose answers accept them, to submitted, in one statement.
+
+    Returns the counter changes; None, with nothing changed, where `positions` are no unbroken run.
+    """
+    if not positions or positions[-1] - positions[0] + 1 != len(positions):
+        return None
+    one = costs[0]
+    same = costs.count(one) == len(costs)
+    first = batch_id * MESSAGES_PER_BATCH + positions[0]
+    amounts = [None if cost is None else millionths(cost) for cost in ([one] if same else costs)]
+    # What differs from row to row is one parameter. The n-th of it is the n-th message of the run.
+    if tx.postgresql:
+        each = "SELECT n - 1 AS at, p, CAST(c AS bigint) AS c FROM ROWS FROM ({}) WITH ORDINALITY AS j(p, c, n)"
+        texts = "json_array_elements_text(CAST(:theirs AS json))"
+        each = each.format(f"{texts}, {texts.replace(':theirs', ':amounts')}")
+        cost = "CAST(:one AS bigint)" if same else "j.c"
+    elif same:
+        each, cost = "SELECT key AS at, value AS p FROM json_each(:theirs)", ":one"
+    else:
+        each = (
+            "SELECT key AS at, json_extract(value, '$[0]') AS p, json_extract(value, '$[1]') AS c"
+            " FROM json_each(:theirs)"
+        )
+        cost = "j.c"
+    theirs: Sequence[Any] = provider_message_ids
+    if not same and not tx.postgresql:
+        theirs = list(zip(provider_message_ids, amounts, strict=True))
+    moved = tx.run(
+        f"UPDATE message SET state = 'submitted', provider_message_id = j.p, cost = {cost}"
+        f" FROM ({each}) AS j WHERE message.id = :first + j.at AND message.state = 'queued'",
+        first=first,
+        theirs=msgspec.json.encode(theirs).decode(),
+        **({"one": amounts[0]} if same else {}),
+        **({"amounts": "[]" if same else msgspec.json.encode(amounts).decode()} if tx.postgresql else {}),
+    )
+    if moved == len(positions):
+        cost_of_all = sum(filter(None, amounts)) * (len(positions) if same else 1)
+    else:  # none of them had been submitted before, so that these are the ones
+        cost_of_all = tx.rows(
+            "SELECT CAST(COALESCE(SUM(cost), 0) AS bigint) AS cost FROM message"
+            " WHERE id >= :first AND id < :end AND state = 'submitted'",
+            first=first,
+            end=first + len(positions),
+        )[0].cost
+    return {"message.queued": -moved, "message.submitted": moved, "cost": cost_of_all}
 
 
 def move_batch_messages(

@@ -4,12 +4,10 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row
-
 from dispatcher.batch import BatchState
 from dispatcher.failpoints import reach
 from dispatcher.ledger.database import Database, Transaction, micros, moment
-from dispatcher.ledger.messages import MessageMove, move_batch_messages, move_messages
+from dispatcher.ledger.messages import MessageMove, accept_messages, move_batch_messages, move_messages
 from dispatcher.ledger.rows import BatchContent, Claim
 from dispatcher.ledger.trail import count, note, note_batch_move, shifts
 from dispatcher.message import MESSAGES_PER_BATCH, MessageState, message_id
@@ -68,13 +66,16 @@ class Outcomes:
                 return False
             if before is BatchState.UNKNOWN:
                 _requeue_unknown(tx, claim)
-            moves = message_moves(claim.batch_id, content, answers, settled_at=micros(now))
-            changes = merged(move_messages(tx, moves), shifts("batch", [(before.value, state.value, 1)]))
-            changes["segments"] = sum(
-                segments
-                for index, segments in enumerate(content.segments)
-                if index not in answers.refused and index not in answers.missing
-            )
+            moved = None
+            if not answers.refused and not answers.missing:
+                moved = accept_messages(
+                    tx, claim.batch_id, content.positions, answers.provider_message_ids, answers.costs
+                )
+            if moved is None:
+                moves = message_moves(claim.batch_id, content, answers, settled_at=micros(now))
+                moved = merged(move_messages(tx, moves), {})
+            changes = moved | shifts("batch", [(before.value, state.value, 1)])
+            changes["segments"] = segments_accepted(content, answers)
             count(tx, campaign_id=claim.campaign_id, batch_id=claim.batch_id, changes=changes)
             _end_attempt(tx, claim, state.value, learned, now=now)
             note_batch_move(tx, claim, before, state, now=now, why=learned)
@@ -214,6 +215,10 @@ class Outcomes:
             if found is not None and found.state == BatchState.UNKNOWN and before is BatchState.SUBMITTING:
                 # The lease ended first, but the worker that held it knows better: nothing was sent.
                 before = BatchState.UNKNOWN
+                if not _any_unknown(tx, claim):
+                    # Given up, or its window has closed: to send it after all would be news to everyone.
+                    _keep_evidence(tx, claim, "not submitted", why, now=now)
+                    return False
             moved = tx.run(
                 "UPDATE batch SET state = :after, owner = NULL, lease_until = NULL, reason = :reason,"
                 " receipts_until = NULL, look_up_at = NULL, due_at = COALESCE(:due_at, due_at)"
@@ -249,7 +254,7 @@ class Outcomes:
             return True
 
 
-def _claim(row: Row[Any]) -> Claim:
+def _claim(row: Any) -> Claim:
     return Claim(
         batch_id=int(row.id),
         number=row.number,
@@ -275,6 +280,16 @@ def _still_expired(tx: Transaction, claim: Claim, now: datetime) -> bool:
         )
         is not None
     )
+
+
+def _any_unknown(tx: Transaction, claim: Claim) -> bool:
+    first = claim.batch_id * MESSAGES_PER_BATCH
+    row = tx.first(
+        "SELECT 1 FROM message WHERE id >= :first AND id < :end AND state = 'unknown' LIMIT 1",
+        first=first,
+        end=first + MESSAGES_PER_BATCH,
+    )
+    return row is not None
 
 
 def _requeue_unknown(tx: Transaction, claim: Claim) -> None:
@@ -319,6 +334,12 @@ def merged(by_batch: Mapping[int, Mapping[str, int]], more: Mapping[str, int]) -
         for name, amount in changes.items():
             merged[name] = merged.get(name, 0) + amount
     return merged
+
+
+def segments_accepted(content: BatchContent, answers: Answers) -> int:
+    """Return the segments of those messages of `content` that the provider accepted."""
+    left_out = {*answers.refused, *answers.missing}
+    return sum(content.segments) - sum(content.segments[index] for index in left_out)
 
 
 def in_words(asked: int, answers: Answers) -> str:

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from dispatcher.batch import BatchState
-from dispatcher.campaign import CampaignState
+from dispatcher.campaign import FINAL_CAMPAIGN_STATES, CampaignState
 from dispatcher.errors import LedgerError
 from dispatcher.ledger.database import Database, Transaction, micros, millionths
-from dispatcher.ledger.rows import ExcludedRow, NewCampaign, PlannedBatch, PlanTotals
+from dispatcher.ledger.rows import Campaign, ExcludedRow, NewCampaign, PlannedBatch, PlanTotals
 from dispatcher.ledger.trail import count, note
 from dispatcher.message import MESSAGES_PER_BATCH, MessageState
 
@@ -102,71 +102,24 @@ class Plans:
             LedgerError: the draft is gone: this planner stood still so long that it was taken for dead.
         """
         with self._database.write() as tx:
-            alive = tx.run(
-                "UPDATE campaign SET planner_until = :until WHERE id = :id AND state = 'draft'",
+            draft = tx.first(
+                "UPDATE campaign SET planner_until = :until WHERE id = :id AND state = 'draft' RETURNING provider",
                 until=micros(now + _PLANNER_LEASE),
                 id=campaign_id,
             )
-            if not alive:
+            if draft is None:
                 raise LedgerError("the plan was discarded because it stood still for too long; nothing was sent")
-            ids = _batch_ids(tx, len(batches))
-            provider = tx.rows("SELECT provider FROM campaign WHERE id = :id", id=campaign_id)[0].provider
-            tx.insert(
-                "batch",
-                (
-                    "id",
-                    "campaign_id",
-                    "number",
-                    "provider",
-                    "state",
-                    "messages",
-                    "segments",
-                    "due_at",
-                    "send_at",
-                    "zone",
-                    "variant",
-                ),
-                [
-                    (
-                        batch_id,
-                        campaign_id,
-                        first_number + index,
-                        provider,
-                        BatchState.PENDING.value,
-                        len(batch.numbers),
-                        sum(batch.segments),
-                        micros(batch.due_at),
-                        None if batch.send_at is None else micros(batch.send_at),
-                        batch.zone,
-                        batch.variant,
-                    )
-                    for index, (batch_id, batch) in enumerate(zip(ids, batches, strict=True))
-                ],
-            )
-            tx.insert(
-                "payload",
-                ("batch_id", "fields"),
-                [(batch_id, batch.fields) for batch_id, batch in zip(ids, batches, strict=True) if batch.fields],
-            )
-            queued = MessageState.QUEUED.value
-            for batch_id, batch in zip(ids, batches, strict=True):
-                first = batch_id * MESSAGES_PER_BATCH
-                tx.insert(
-                    "message",
-                    ("id", '"row"', "msisdn", "segments", "state"),
-                    [
-                        (message, row, number, segments, queued)
-                        for message, (row, number, segments) in enumerate(
-                            zip(batch.rows, batch.numbers, batch.segments, strict=True), first
-                        )
-                    ],
-                )
-                changes = {"message.queued": len(batch.numbers), "batch.pending": 1}
-                count(tx, campaign_id=campaign_id, batch_id=batch_id, changes=changes)
+            if batches:
+                _insert_batches(tx, campaign_id, draft.provider, first_number, batches)
             tx.insert(
                 "excluded_row",
-                ("campaign_id", '"row"', "kind", "number", "reason"),
-                [(campaign_id, row.row, row.kind.value, row.number, row.reason) for row in excluded],
+                {
+                    '"row"': [row.row for row in excluded],
+                    "kind": [row.kind.value for row in excluded],
+                    "number": [row.number for row in excluded],
+                    "reason": [row.reason for row in excluded],
+                },
+                same={"campaign_id": campaign_id},
             )
 
     def finish(self, campaign_id: int, totals: PlanTotals, *, who: str, now: datetime) -> CampaignState:
@@ -212,6 +165,56 @@ class Plans:
             )
             return state
 
+    def add(self, draft_id: int, campaign: Campaign, totals: PlanTotals, *, who: str, now: datetime) -> None:
+        """Put the plan of a draft, whose rows follow the campaign's, into the campaign: live from this commit on.
+
+        Raises:
+            LedgerError: the campaign has ended, or others were added since it was read; nothing was added.
+        """
+        with self._database.write() as tx:
+            lock = " FOR UPDATE" if tx.postgresql else ""
+            there = tx.first("SELECT state, rows, batches FROM campaign WHERE id = :id" + lock, id=campaign.id)
+            draft = tx.first("SELECT id FROM campaign WHERE id = :id AND state = 'draft'" + lock, id=draft_id)
+            if draft is None:
+                raise LedgerError("the plan was discarded because it stood still for too long; nothing was added")
+            if there is None or CampaignState(there.state) in FINAL_CAMPAIGN_STATES:
+                raise LedgerError(f"campaign {campaign.public_id} has ended meanwhile: nothing was added")
+            if there.rows != campaign.totals.rows:
+                raise LedgerError(f"others were added to campaign {campaign.public_id} meanwhile: run this again")
+            ids = {"draft": draft_id, "campaign": campaign.id}
+            tx.run(
+                "UPDATE batch SET campaign_id = :campaign, number = number + :after WHERE campaign_id = :draft",
+                after=there.batches,
+                **ids,
+            )
+            tx.run("UPDATE excluded_row SET campaign_id = :campaign WHERE campaign_id = :draft", **ids)
+            for row in tx.rows("SELECT name, shard, amount FROM counter WHERE campaign_id = :id", id=draft_id):
+                count(tx, campaign_id=campaign.id, batch_id=int(row.shard), changes={str(row.name): int(row.amount)})
+            tx.run(
+                "UPDATE campaign SET rows = rows + :rows, messages = messages + :messages,"
+                " duplicates = duplicates + :duplicates, invalid = invalid + :invalid,"
+                " suppressed = suppressed + :suppressed, batches = batches + :batches,"
+                " segments = segments + :segments WHERE id = :id",
+                rows=totals.rows,
+                messages=totals.messages,
+                duplicates=totals.duplicates,
+                invalid=totals.invalid,
+                suppressed=totals.suppressed,
+                batches=totals.batches,
+                segments=totals.segments,
+                id=campaign.id,
+            )
+            tx.run("DELETE FROM campaign WHERE id = :id", id=draft_id)
+            note(
+                tx,
+                at=now,
+                who=who,
+                subject="campaign",
+                what="added",
+                campaign_id=campaign.id,
+                why=f"{totals.rows} rows, {totals.messages} messages",
+            )
+
     def discard(self, campaign_id: int) -> None:
         """Remove a draft with all that was planned of it; it never sent anything."""
         with self._database.write() as tx:
@@ -245,15 +248,52 @@ def _discard(tx: Transaction, campaign_id: int) -> None:
     draft = tx.first("SELECT id FROM campaign WHERE id = :id AND state = 'draft'" + lock, id=campaign_id)
     if draft is None:
         return
-    span = tx.rows("SELECT id FROM batch WHERE campaign_id = :id ORDER BY id", id=campaign_id)
-    for row in span:
-        first = int(row.id) * MESSAGES_PER_BATCH
-        tx.run(
-            "DELETE FROM message WHERE id >= :first AND id < :end",
-            first=first,
-            end=first + MESSAGES_PER_BATCH,
-        )
+    ids = [int(row.id) for row in tx.rows("SELECT id FROM batch WHERE campaign_id = :id ORDER BY id", id=campaign_id)]
+    # Ids of one planner are runs, broken only where others planned meanwhile.
+    breaks = [at for at in range(1, len(ids)) if ids[at] != ids[at - 1] + 1]
+    for start, end in zip([0, *breaks], [*breaks, len(ids)], strict=True):
+        if start < end:
+            tx.run(
+                "DELETE FROM message WHERE id >= :first AND id < :end",
+                first=ids[start] * MESSAGES_PER_BATCH,
+                end=(ids[end - 1] + 1) * MESSAGES_PER_BATCH,
+            )
     tx.run("DELETE FROM campaign WHERE id = :id AND state = 'draft'", id=campaign_id)
+
+
+def _insert_batches(
+    tx: Transaction, campaign_id: int, provider: str, first_number: int, batches: Sequence[PlannedBatch]
+) -> None:
+    ids = _batch_ids(tx, len(batches))
+    tx.insert(
+        "batch",
+        {
+            "id": ids,
+            "number": range(first_number, first_number + len(batches)),
+            "messages": [len(batch.numbers) for batch in batches],
+            "segments": [sum(batch.segments) for batch in batches],
+            "due_at": [micros(batch.due_at) for batch in batches],
+            "send_at": [None if batch.send_at is None else micros(batch.send_at) for batch in batches],
+            "zone": [batch.zone for batch in batches],
+            "variant": [batch.variant for batch in batches],
+        },
+        same={"campaign_id": campaign_id, "provider": provider, "state": BatchState.PENDING.value},
+    )
+    personal = [(batch_id, batch.fields) for batch_id, batch in zip(ids, batches, strict=True) if batch.fields]
+    tx.insert(
+        "payload", {"batch_id": [batch_id for batch_id, _ in personal], "fields": [fields for _, fields in personal]}
+    )
+    columns: dict[str, list[int]] = {"id": [], '"row"': [], "msisdn": [], "segments": []}
+    for batch_id, batch in zip(ids, batches, strict=True):
+        first = batch_id * MESSAGES_PER_BATCH
+        columns["id"].extend(range(first, first + len(batch.numbers)))
+        columns['"row"'].extend(batch.rows)
+        columns["msisdn"].extend(batch.numbers)
+        columns["segments"].extend(batch.segments)
+    tx.insert("message", columns, same={"state": MessageState.QUEUED.value})
+    # Only the sum over the shards has a meaning, so all go to one.
+    changes = {"message.queued": len(columns["id"]), "batch.pending": len(batches)}
+    count(tx, campaign_id=campaign_id, batch_id=ids[0], changes=changes)
 
 
 def _batch_ids(tx: Transaction, many: int) -> list[int]:

@@ -5,13 +5,13 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import Row
-
 from dispatcher.ledger.database import Database, Transaction, micros, millionths, moment
-from dispatcher.ledger.messages import MESSAGES_OF_BATCH, MessageMove, move_messages
-from dispatcher.ledger.rows import AwaitedReceipts, Settlement
+from dispatcher.ledger.messages import MESSAGES_OF_BATCH, MessageMove, move_messages, settle_messages
+from dispatcher.ledger.rows import AwaitedReceipts
 from dispatcher.ledger.trail import count, note
 from dispatcher.message import MESSAGES_PER_BATCH, MessageState
+from dispatcher.provider import Receipt
+from dispatcher.provider import Receipts as Told
 
 
 class Receipts:
@@ -43,8 +43,8 @@ class Receipts:
             for batch in batches:
                 if messages >= most:
                     break
-                waiting = _waiting(tx, int(batch.id))
-                if not waiting:
+                message_ids, numbers, rows, theirs = _waiting(tx, int(batch.id))
+                if not message_ids:
                     done.append(int(batch.id))
                     continue
                 submitted, until = moment(batch.submitted_at), moment(batch.receipts_until)
@@ -58,13 +58,13 @@ class Receipts:
                         submitted_at=submitted,
                         asked_at=moment(batch.receipts_asked_at),
                         until=until,
-                        message_ids=[row.id for row in waiting],
-                        numbers=[row.msisdn for row in waiting],
-                        rows=[row.line for row in waiting],
-                        provider_message_ids=[row.provider_message_id for row in waiting],
+                        message_ids=message_ids,
+                        numbers=numbers,
+                        rows=rows,
+                        provider_message_ids=theirs,
                     )
                 )
-                messages += len(waiting)
+                messages += len(message_ids)
         if done:
             with self._database.write() as tx:
                 # Asked again in the same statement: a look-up may have adopted messages of it meanwhile.
@@ -78,7 +78,7 @@ class Receipts:
 
     def apply(
         self,
-        settlements: Sequence[Settlement],
+        receipts: Sequence[Receipt],
         *,
         asked: Mapping[int, datetime],
         who: str,
@@ -89,18 +89,9 @@ class Receipts:
         A receipt that is no news (repeated, out of order, after a final state) changes nothing. Returns how many
         messages moved.
         """
-        moves = [
-            MessageMove(
-                message_id=settlement.message_id,
-                state=settlement.state,
-                reason=settlement.reason,
-                cost=settlement.cost,
-                settled_at=micros(settlement.at or now),
-            )
-            for settlement in settlements
-        ]
         with self._database.write() as tx:
-            moved = _apply(tx, moves, who=who, what="receipts", now=now)
+            changed = settle_messages(tx, Told.of(receipts), now=now)
+            moved = _record(tx, changed, who=who, what="receipts", now=now)
             for batch_id, next_at in sorted(asked.items()):
                 tx.run(
                     "UPDATE batch SET receipts_asked_at = :now, receipts_due_at = :next_at"
@@ -266,13 +257,13 @@ class Receipts:
                 return 0
             moves = [
                 MessageMove(
-                    message_id=waiting.id,
+                    message_id=waiting,
                     state=MessageState.CANCELLED,
                     reason="stopped at the provider before it was sent",
                     cost=Decimal(0),
                     settled_at=micros(now),
                 )
-                for waiting in _waiting(tx, batch_id)
+                for waiting in _waiting(tx, batch_id)[0]
             ]
             return _apply(tx, moves, who=who, what="stopped", now=now)
 
@@ -312,11 +303,12 @@ class Receipts:
             return _apply(tx, moves, who=who, what="recalled", now=now, refunded=refunded)
 
 
-def _waiting(tx: Transaction, batch_id: int) -> Sequence[Row[Any]]:
+def _waiting(tx: Transaction, batch_id: int) -> list[list[Any]]:
+    """Return the ids, numbers, rows and provider's ids of a batch's messages that wait for a receipt."""
     first = batch_id * MESSAGES_PER_BATCH
-    return tx.rows(
-        'SELECT id, msisdn, "row" AS line, provider_message_id FROM message'
-        " WHERE id >= :first AND id < :end AND state = 'submitted' ORDER BY id",
+    return tx.columns(
+        {"id": int, "msisdn": int, '"row"': int, "provider_message_id": str | None},
+        "FROM message WHERE id >= :first AND id < :end AND state = 'submitted' ORDER BY id",
         first=first,
         end=first + MESSAGES_PER_BATCH,
     )
@@ -332,7 +324,19 @@ def _apply(
     refunded: Mapping[int, int] | None = None,
 ) -> int:
     """Make the moves, count them, and leave one event a batch that says how many went where."""
-    changed = move_messages(tx, moves)
+    return _record(tx, move_messages(tx, moves), who=who, what=what, now=now, refunded=refunded)
+
+
+def _record(
+    tx: Transaction,
+    changed: Mapping[int, Mapping[str, int]],
+    *,
+    who: str,
+    what: str,
+    now: datetime,
+    refunded: Mapping[int, int] | None = None,
+) -> int:
+    """Count what moved, by batch, and leave one event a batch; return how many messages that is."""
     moved = 0
     for batch_id, changes in sorted(changed.items()):
         row = tx.rows("SELECT campaign_id FROM batch WHERE id = :id", id=batch_id)[0]

@@ -171,17 +171,6 @@ class AwaitedReceipts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settlement:
-    """A move of one message by what the provider said."""
-
-    message_id: int
-    state: MessageState
-    reason: str | None = None
-    at: datetime | None = None
-    cost: Decimal | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Counts:
     """What has become of a campaign: every state is present, with 0 where there is none."""
 
@@ -206,6 +195,39 @@ class ReportLine:
     settled_at: datetime | None = None
     segments: int | None = None
     cost: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fate:
+    """What became of one message, for sums over many: times in seconds since 1970."""
+
+    number: int  # negative where only a pseudonym is left
+    state: str
+    reason: str | None
+    began_at: float | None  # submitted, or due at the provider where that is later
+    settled_at: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SentTo:
+    """Some messages of one batch with what their text was made of, in columns; `positions` are those in `fields`."""
+
+    rows: Sequence[int]
+    numbers: Sequence[int]
+    positions: Sequence[int]
+    fields: bytes | None
+    variant: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One request to submit a batch: when it began, how many seconds it took, what it carried."""
+
+    began_at: datetime
+    seconds: float | None
+    messages: int
+    segments: int
+    outcome: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

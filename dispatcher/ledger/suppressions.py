@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
 from dispatcher.ledger.database import Database, micros, moment
+from dispatcher.ledger.privacy import pseudonyms_among
 from dispatcher.ledger.rows import Suppression
 
 _PORTION = 10_000
@@ -16,7 +17,7 @@ class Suppressions:
         self._database = database
 
     def among(self, numbers: Sequence[int], *, brand: str = "") -> set[int]:
-        """Return those of the numbers that are suppressed for all, or for the brand."""
+        """Return those of the numbers that are suppressed for all, or for the brand; also by their pseudonym."""
         found: set[int] = set()
         with self._database.read() as tx:
             if tx.first("SELECT 1 FROM suppression LIMIT 1") is None:
@@ -29,6 +30,12 @@ class Suppressions:
                     ids=tx.ids(portion),
                 )
                 found.update(int(row.msisdn) for row in rows)
+            hidden = pseudonyms_among(tx, numbers)
+            if hidden:
+                rows = tx.rows(
+                    "SELECT msisdn FROM suppression WHERE msisdn < 0 AND scope IN ('', :brand)", brand=brand
+                )
+                found.update(hidden[int(row.msisdn)] for row in rows if int(row.msisdn) in hidden)
         return found
 
     def add(self, reasons: Mapping[int, str], *, source: str, now: datetime, brand: str = "") -> int:
@@ -57,12 +64,16 @@ class Suppressions:
             )
 
     def entries(self, *, brand: str | None = None) -> Iterator[Suppression]:
-        """Yield the suppressed numbers, in order: of one list, or of all where `brand` is None."""
+        """Yield the suppressed numbers, in order: of one list, or of all where `brand` is None.
+
+        Those of which only a pseudonym is left are not among them.
+        """
         with self._database.read() as tx:
-            one = "" if brand is None else " WHERE scope = :brand"
+            one = "" if brand is None else " AND scope = :brand"
             parameters = {} if brand is None else {"brand": brand}
             for row in tx.stream(
-                f"SELECT msisdn, scope, reason, source, since FROM suppression{one} ORDER BY msisdn, scope",
+                "SELECT msisdn, scope, reason, source, since FROM suppression"
+                f" WHERE msisdn > 0{one} ORDER BY msisdn, scope",
                 **parameters,
             ):
                 since = moment(row.since)

@@ -1,5 +1,6 @@
 """What every change of the ledger leaves behind in its own transaction: an event, and the counters moved."""
 
+import json
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 
@@ -43,14 +44,20 @@ def note(
 
 def count(tx: Transaction, *, campaign_id: int, batch_id: int, changes: Mapping[str, int]) -> None:
     """Add `changes` to the campaign's counters, in one order everywhere so that transactions cannot deadlock."""
-    tx.run_many(
-        "INSERT INTO counter (campaign_id, name, shard, amount) VALUES (:campaign_id, :name, :shard, :amount)"
+    wanted = {name: changes[name] for name in sorted(changes) if changes[name]}
+    if not wanted:
+        return
+    each = (
+        "key, CAST(value AS bigint) FROM json_each_text(CAST(:changes AS json))"
+        if tx.postgresql
+        else "key, value FROM json_each(:changes)"
+    ).replace("key, ", "key, CAST(:shard AS integer), ")
+    tx.run(
+        f"INSERT INTO counter (campaign_id, name, shard, amount) SELECT CAST(:campaign_id AS bigint), {each} WHERE true"
         " ON CONFLICT (campaign_id, name, shard) DO UPDATE SET amount = counter.amount + excluded.amount",
-        [
-            {"campaign_id": campaign_id, "name": name, "shard": batch_id % _SHARDS, "amount": amount}
-            for name, amount in sorted(changes.items())
-            if amount
-        ],
+        campaign_id=campaign_id,
+        shard=batch_id % _SHARDS,
+        changes=json.dumps(wanted),
     )
 
 

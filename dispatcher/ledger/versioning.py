@@ -47,3 +47,27 @@ def migrate(database: Database) -> None:
         # The lock is held now: whoever came first may have done it all.
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
+
+
+def stored_version(url: str) -> str | None:
+    """Return the version of the ledger at a database URL, changing nothing; None where there is none yet.
+
+    Raises:
+        SettingsError: the URL is not one.
+        LedgerError: it cannot be opened.
+    """
+    database = Database(url, pool_size=1)
+    try:
+        return version(database)
+    finally:
+        database.close()
+
+
+def check_database(database: Database) -> list[str]:
+    """Return what the database itself finds wrong with its tables; an empty list is good."""
+    with database.read() as tx:
+        if database.postgresql:
+            return []  # PostgreSQL has checksums and constraints of its own, always on
+        damage = [row.quick_check for row in tx.rows("PRAGMA quick_check") if row.quick_check != "ok"]
+        lost = tx.rows("PRAGMA foreign_key_check")
+        return damage + [f"{row.table}: row {row.rowid} refers to nothing in {row.parent}" for row in lost]

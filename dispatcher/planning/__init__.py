@@ -1,20 +1,24 @@
 """Planning: a recipient list and a text become messages, cut into batches that one request each can carry."""
 
+from dispatcher.planning.again import SentBefore
 from dispatcher.planning.columns import find_fields, find_phone_column
 from dispatcher.planning.enqueue import Enqueued, Order, enqueue
 from dispatcher.planning.estimate import Estimate, estimate, seconds_to_send
 from dispatcher.planning.leaving_out import LeftOut, left_out
 from dispatcher.planning.plan import Plan
-from dispatcher.planning.recipients import Chunk, Recipients, open_recipients
+from dispatcher.planning.recipients import Chunk, Format, Reading, Recipients, open_recipients
 
 __all__ = [
     "Chunk",
     "Enqueued",
     "Estimate",
+    "Format",
     "LeftOut",
     "Order",
     "Plan",
+    "Reading",
     "Recipients",
+    "SentBefore",
     "enqueue",
     "estimate",
     "find_fields",

@@ -4,20 +4,25 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from dispatcher.errors import InputError, UsageError
 from dispatcher.hours import LocalHours, Place, from_rules
 from dispatcher.ledger import Campaign, ExcludedRow, Ledger, NewCampaign, PlannedBatch, PlanTotals
+from dispatcher.planning.behind import Behind
+from dispatcher.planning.calm import calm
+from dispatcher.planning.columns import USUAL, choose_phone_column
 from dispatcher.planning.cutting import Cutter
 from dispatcher.planning.leaving_out import LeftOut, left_out
 from dispatcher.planning.plan import Plan
-from dispatcher.planning.recipients import Recipients, open_recipients
-from dispatcher.planning.zoning import ZonedCutter
+from dispatcher.planning.reading.rows import Reader
+from dispatcher.planning.recipients import Reading, Recipients, open_recipients
+from dispatcher.planning.zoning import Times, ZonedCutter
 from dispatcher.provider import Capabilities
 from dispatcher.release import handover, pace
-from dispatcher.template import Template, TemplateError, compile_template
+from dispatcher.template import Template, TemplateError, compile_template, fold
 from dispatcher.zones import Places
 
 _MESSAGES_PER_COMMIT = 20_000
@@ -41,8 +46,10 @@ class Order:
     name: str
     provider: str
     text: str
-    phone_column: str
+    phone_column: str | None = None  # None: to be found in the list
     country: str | None = None
+    country_column: str | None = None
+    reading: Reading = field(default_factory=Reading)
     sender: str | None = None
     send_at: datetime | None = None
     key: str | None = None
@@ -56,6 +63,7 @@ class Order:
     segment_price: Decimal | None = None
     retry_of: str | None = None
     variants: Mapping[str, str] = field(default_factory=dict)  # name → text, for some of the recipients
+    adds_to: Campaign | None = None  # add to this campaign instead of making one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,12 +73,14 @@ class Enqueued:
     campaign: Campaign | None
     totals: PlanTotals
     again: bool = False
+    repaired: int = 0  # of the messages' and duplicates' numbers, those that a spreadsheet had mangled
+    notes: Sequence[str] = ()  # what was guessed, repaired or passed over in the list
 
 
 def enqueue(
     ledger: Ledger,
     order: Order,
-    source: Path | BinaryIO,
+    source: Path | BinaryIO | Reader,
     *,
     capabilities: Capabilities,
     who: str,
@@ -91,14 +101,23 @@ def enqueue(
         return Enqueued(campaign=known, totals=known.totals, again=True)
     check_options(order, capabilities)
     now = clock()
-    with open_recipients(source) as recipients:
+    into = order.adds_to
+    after = 0 if into is None else into.totals.rows
+    with calm(), open_recipients(source, order.reading, after=after) as recipients:
         gone = left_out(ledger, rules=order.rules, brand=order.brand, send_at=order.send_at, now=now)
         plan = make_plan(order, recipients, capabilities=capabilities, suppressed=gone, now=now)
+        if into is not None:
+            plan.know(ledger.reports.rows_by_number(into))
         if dry_run:
             for _ in located(plan, recipients):
                 progress(plan.totals)
             check_not_empty(plan.totals, recipients)
-            return Enqueued(campaign=None, totals=plan.totals)
+            return Enqueued(
+                campaign=None,
+                totals=plan.totals,
+                repaired=plan.numbers.many_repaired,
+                notes=told(order, plan, recipients),
+            )
         new = NewCampaign(
             public_id=order.public_id,
             key=order.key,
@@ -119,6 +138,7 @@ def enqueue(
             segment_price=order.segment_price,
             retry_of=order.retry_of,
             variants=order.variants,
+            adds_to=None if into is None else into.id,
             created_at=now,
         )
         campaign_id = ledger.plans.begin(new, who=who, now=now)
@@ -131,8 +151,16 @@ def enqueue(
             raise
         start = clock() if order.send_at is None else max(clock(), order.send_at)
         pace(ledger, campaign_id, rules=order.rules, batches=plan.totals.batches, start=start)
-        ledger.plans.finish(campaign_id, plan.totals, who=who, now=clock())
-    return Enqueued(campaign=ledger.campaigns.get(order.public_id), totals=plan.totals)
+        if into is None:
+            ledger.plans.finish(campaign_id, plan.totals, who=who, now=clock())
+        else:
+            ledger.plans.add(campaign_id, into, plan.totals, who=who, now=clock())
+    return Enqueued(
+        campaign=ledger.campaigns.get(order.public_id if into is None else into.public_id),
+        totals=plan.totals,
+        repaired=plan.numbers.many_repaired,
+        notes=told(order, plan, recipients),
+    )
 
 
 def make_plan(
@@ -155,8 +183,9 @@ def make_plan(
     return Plan(
         header=recipients.header,
         template=template,
-        phone_column=order.phone_column,
+        phone_column=order.phone_column or choose_phone_column(recipients.header, recipients.first),
         country=order.country,
+        country_column=order.country_column,
         provider=order.provider,
         capabilities=capabilities,
         suppressed=suppressed,
@@ -175,14 +204,14 @@ def _zoned_cutter(
     if hours is None:
         return None
 
-    def make(place: Place) -> Cutter:
+    def times(place: Place) -> Times:
         local = LocalHours(hours=hours, place=place)
         way = handover(order.send_at, capabilities, now=now, hours=local)
         opening = None if order.send_at is None else local.stretch(max(now, order.send_at))
-        send_at = None if opening is None else opening.begin
-        return Cutter(template, capabilities, due_at=way.due_at, send_at=send_at, zone=str(place))
+        return way.due_at, None if opening is None else opening.begin
 
-    return ZonedCutter(Places(by_country=hours.skip_holidays, now=now), make)
+    cutter = Cutter(template, capabilities, due_at=now, send_at=None)
+    return ZonedCutter(cutter, Places(by_country=hours.skip_holidays, now=now), times)
 
 
 def check_options(order: Order, capabilities: Capabilities) -> None:
@@ -211,25 +240,33 @@ def _write(
     written = 0
 
     def flush() -> None:
-        nonlocal written
-        ledger.plans.append(campaign_id, first_number=written + 1, batches=batches, excluded=excluded, now=clock())
+        nonlocal batches, excluded, written
+        append = partial(
+            ledger.plans.append,
+            campaign_id,
+            first_number=written + 1,
+            batches=batches,
+            excluded=excluded,
+            now=clock(),
+        )
+        behind.do(append)
         written += len(batches)
-        batches.clear()
-        excluded.clear()
+        batches, excluded = [], []
         progress(plan.totals)
 
     waiting = 0
-    for step in located(plan, recipients):
-        if isinstance(step, PlannedBatch):
-            batches.append(step)
-            waiting += len(step.numbers)
-        else:
-            excluded += step
-            waiting += len(step)
-        if waiting >= _MESSAGES_PER_COMMIT:
-            flush()
-            waiting = 0
-    flush()
+    with Behind() as behind:
+        for step in located(plan, recipients):
+            if isinstance(step, PlannedBatch):
+                batches.append(step)
+                waiting += len(step.numbers)
+            else:
+                excluded += step
+                waiting += len(step)
+            if waiting >= _MESSAGES_PER_COMMIT:
+                flush()
+                waiting = 0
+        flush()
 
 
 def located(plan: Plan, recipients: Recipients) -> Iterator[PlannedBatch | list[ExcludedRow]]:
@@ -240,6 +277,13 @@ def located(plan: Plan, recipients: Recipients) -> Iterator[PlannedBatch | list[
         if recipients.name in str(error):
             raise
         raise InputError(f"{recipients.name}, {error}") from None
+
+
+def told(order: Order, plan: Plan, recipients: Recipients) -> list[str]:
+    """Return what a person should know of how the list was read, a sentence each; once all of it has been."""
+    column = plan.numbers.phone_column
+    guessed = order.phone_column is None and fold(column) != USUAL
+    return [*([f"numbers from column {column}"] if guessed else []), *recipients.notes, *plan.numbers.notes]
 
 
 def check_not_empty(totals: PlanTotals, recipients: Recipients) -> None:

@@ -1,7 +1,7 @@
 """Estimates a campaign before it is enqueued: what it comes to, what it costs, how long it takes."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from dispatcher.ledger import PlannedBatch, PlanTotals
-from dispatcher.planning.enqueue import Order, check_not_empty, check_options, located, make_plan
+from dispatcher.planning.calm import calm
+from dispatcher.planning.enqueue import Order, check_not_empty, check_options, located, make_plan, told
 from dispatcher.planning.leaving_out import LeftOut
 from dispatcher.planning.recipients import open_recipients
 from dispatcher.provider import Capabilities, OutgoingBatch, Price
@@ -25,6 +26,8 @@ class Estimate:
     price: Decimal | None
     currency: str | None
     seconds: float | None
+    repaired: int = 0  # as of Enqueued
+    notes: Sequence[str] = ()
 
 
 def estimate(
@@ -46,19 +49,26 @@ def estimate(
     price: Decimal | None = None if ask_price is None else Decimal(0)
     currency: str | None = None
     check_options(order, capabilities)
-    with open_recipients(source) as recipients:
+    with calm(), open_recipients(source, order.reading) as recipients:
         plan = make_plan(order, recipients, capabilities=capabilities, suppressed=suppressed, now=now)
         number = 0
         for step in located(plan, recipients):
             if not isinstance(step, PlannedBatch) or ask_price is None:
                 continue
             number += 1
-            told = ask_price(_outgoing(order, step, number))
-            currency = told.currency or currency
-            price = None if price is None or told.amount is None else price + told.amount
+            quoted = ask_price(_outgoing(order, step, number))
+            currency = quoted.currency or currency
+            price = None if price is None or quoted.amount is None else price + quoted.amount
         check_not_empty(plan.totals, recipients)
     totals = plan.totals
-    return Estimate(totals=totals, price=price, currency=currency, seconds=seconds_to_send(totals, limits))
+    return Estimate(
+        totals=totals,
+        price=price,
+        currency=currency,
+        seconds=seconds_to_send(totals, limits),
+        repaired=plan.numbers.many_repaired,
+        notes=told(order, plan, recipients),
+    )
 
 
 def seconds_to_send(totals: PlanTotals, limits: Limits) -> float | None:

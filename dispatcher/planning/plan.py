@@ -2,14 +2,15 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from dispatcher.errors import InputError
 from dispatcher.ledger.rows import ExcludedRow, Exclusion, PlannedBatch, PlanTotals
-from dispatcher.msisdn import is_country, normalise_column
-from dispatcher.planning.columns import find_fields, find_phone_column
+from dispatcher.msisdn import is_country
+from dispatcher.planning.columns import find_country_column, find_fields, find_phone_column
 from dispatcher.planning.cutting import Cutter
 from dispatcher.planning.limits import check_text_for_all, find_refusals
+from dispatcher.planning.numbers import Numbers
 from dispatcher.planning.recipients import Chunk
 from dispatcher.planning.zoning import ZonedCutter
 from dispatcher.provider import Capabilities
@@ -46,6 +47,7 @@ class Plan:
         due_at: datetime,
         send_at: datetime | None = None,
         sender: str | None = None,
+        country_column: str | None = None,
         cutter: ZonedCutter | None = None,
     ) -> None:
         if country is not None and not is_country(country):
@@ -58,7 +60,11 @@ class Plan:
             [text] = template.render({}, 1)
             self._segments_for_all = check_text_for_all(text, provider=provider, capabilities=capabilities)
         self._template = template
-        self._country = country
+        self.numbers = Numbers(
+            phone_column=self._phone,
+            country=country,
+            country_column=None if country_column is None else find_country_column(country_column, header),
+        )
         self._provider = provider
         self._capabilities = capabilities
         self._suppressed = suppressed
@@ -66,6 +72,10 @@ class Plan:
         self._first_rows: dict[int, int] = {}  # by number
         self._rows = self._messages = self._batches = self._segments = 0
         self._excluded = dict.fromkeys(Exclusion, 0)
+
+    def know(self, rows: Mapping[int, int]) -> None:
+        """Take numbers (number → row) that the campaign has already for the first of their kind."""
+        self._first_rows.update(rows)
 
     @property
     def totals(self) -> PlanTotals:
@@ -100,36 +110,24 @@ class Plan:
 
     def _take(self, chunk: Chunk) -> list[ExcludedRow]:
         """Put the messages of a chunk before the cutter, and return the rows that are none."""
-        numbers = normalise_column(chunk.columns[self._phone], self._country)
+        numbers = self.numbers.read(chunk)
         excluded: list[ExcludedRow] = []
 
         def exclude(position: int, kind: Exclusion, reason: str) -> None:
             number = chunk.columns[self._phone][position][:LONGEST_NUMBER]
             excluded.append(ExcludedRow(row=chunk.rows[position], kind=kind, number=number, reason=reason))
 
-        kept: list[int] = []  # positions in the chunk
-        kept_numbers: list[int] = []
-        first_row = self._first_rows.setdefault
-        for position, number in enumerate(numbers):
-            if isinstance(number, str):
-                exclude(position, Exclusion.INVALID, f"invalid: {number}")
-                continue
-            row = chunk.rows[position]
-            first = first_row(number, row)
-            if first != row:
-                exclude(position, Exclusion.DUPLICATE, f"duplicate of row {first}")
-                continue
-            kept.append(position)
-            kept_numbers.append(number)
-
+        kept, kept_numbers = self._distinct(chunk, numbers, exclude)
         if gone := self._suppressed(kept_numbers):
             for position, number in zip(kept, kept_numbers, strict=True):
                 if number in gone:
                     exclude(position, Exclusion.SUPPRESSED, gone[number])
             kept = [position for position in kept if numbers[position] not in gone]
+            kept_numbers = [number for number in kept_numbers if number not in gone]
 
         values = self._values(chunk, kept)
-        texts = self._template.render(values, len(kept))
+        texts: Sequence[str] = self._template.render(values, len(kept))
+        segments: Sequence[int]
         if self._template.personalised:
             segments = count_segments(texts)
             refusals = find_refusals(texts, segments, provider=self._provider, capabilities=self._capabilities)
@@ -139,15 +137,12 @@ class Plan:
             for index, reason in refusals.items():
                 exclude(kept[index], Exclusion.INVALID, f"invalid: {reason}")
             left = [index for index in range(len(kept)) if index not in refusals]
-            kept, texts, segments = _pick(kept, left), _pick(texts, left), _pick(segments, left)
+            kept, kept_numbers = _pick(kept, left), _pick(kept_numbers, left)
+            texts, segments = _pick(texts, left), _pick(segments, left)
             values = {field: _pick(column, left) for field, column in values.items()}
 
         self._cutter.add(
-            numbers=[number for number in _pick(numbers, kept) if isinstance(number, int)],
-            rows=_pick(chunk.rows, kept),
-            segments=segments,
-            values=values,
-            texts=texts,
+            numbers=kept_numbers, rows=_pick(chunk.rows, kept), segments=segments, values=values, texts=texts
         )
         self._rows += len(chunk.rows)
         self._messages += len(kept)
@@ -156,9 +151,35 @@ class Plan:
             self._excluded[left_out.kind] += 1
         return sorted(excluded, key=lambda left_out: left_out.row)
 
-    def _values(self, chunk: Chunk, kept: Sequence[int]) -> dict[str, list[str]]:
+    def _distinct(
+        self, chunk: Chunk, numbers: Sequence[int | str], exclude: Callable[[int, Exclusion, str], None]
+    ) -> tuple[Sequence[int], Sequence[int]]:
+        """Return the positions and the numbers of the rows whose number is valid, and stands there first."""
+        known = self._first_rows
+        fresh = dict(zip(numbers, chunk.rows, strict=True))
+        # Nearly every chunk is of distinct new numbers; those are taken in one step.
+        if len(fresh) == len(numbers) and set(map(type, numbers)) == {int} and known.keys().isdisjoint(fresh):
+            valid = cast("dict[int, int]", fresh)
+            known.update(valid)
+            return range(len(numbers)), list(valid)
+        kept: list[int] = []
+        kept_numbers: list[int] = []
+        for position, number in enumerate(numbers):
+            if isinstance(number, str):
+                exclude(position, Exclusion.INVALID, f"invalid: {number}")
+                continue
+            row = chunk.rows[position]
+            first = known.setdefault(number, row)
+            if first != row:
+                exclude(position, Exclusion.DUPLICATE, f"duplicate of row {first}")
+                continue
+            kept.append(position)
+            kept_numbers.append(number)
+        return kept, kept_numbers
+
+    def _values(self, chunk: Chunk, kept: Sequence[int]) -> dict[str, Sequence[str]]:
         """Return the values of each field for the rows kept."""
-        values: dict[str, list[str]] = {}
+        values: dict[str, Sequence[str]] = {}
         for field, column in self._columns.items():
             values[field] = clean(_pick(chunk.columns[column], kept))
         for field in self._template.required:
@@ -167,20 +188,20 @@ class Plan:
                     chunk.lines[position] for position, value in zip(kept, values[field], strict=True) if not value
                 ]
                 raise InputError(
-                    f"{_lines(missing)} no {self._columns[field]}: fill it in, "
+                    f"{_lines(missing, chunk.unit)} no {self._columns[field]}: fill it in, "
                     f"or give the text a default, as in {{{field}|there}}"
                 )
         return values
 
 
-def _pick(column: Sequence[T], positions: Sequence[int]) -> list[T]:
-    return [column[position] for position in positions]
+def _pick(column: Sequence[T], positions: Sequence[int]) -> Sequence[T]:
+    return column if len(positions) == len(column) else [column[position] for position in positions]
 
 
-def _lines(lines: Sequence[int]) -> str:
+def _lines(lines: Sequence[int], unit: str) -> str:
     named = [str(line) for line in lines[:LINES_NAMED]]
     if len(lines) > LINES_NAMED:
         named.append("more")
     if len(named) == 1:
-        return f"line {named[0]} has"
-    return f"lines {', '.join(named[:-1])} and {named[-1]} have"
+        return f"{unit} {named[0]} has"
+    return f"{unit}s {', '.join(named[:-1])} and {named[-1]} have"

@@ -1,240 +1,197 @@
-"""Reads a recipient list: CSV from a file or a stream, checked strictly, in chunks of columns."""
+"""Opens a recipient list, whatever its format: by its first bytes, not by its name."""
 
 import codecs
-import csv
-import hashlib
-import io
-import re
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from itertools import islice
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from enum import StrEnum
 from pathlib import Path
 from typing import BinaryIO
 
-from dispatcher.errors import InputError
+from dispatcher.errors import InputError, UsageError
+from dispatcher.planning.reading.delimited import Delimited
+from dispatcher.planning.reading.json_lines import JsonLines
+from dispatcher.planning.reading.rows import Chunk, Reader
+from dispatcher.planning.reading.source import Source
+
+__all__ = ["Chunk", "Format", "Reading", "Recipients", "open_recipients"]
 
 CHUNK_ROWS = 5_000
-DELIMITERS = ",;\t|"
-LONGEST_LINE = 1 << 20
-"""Characters in one line beyond which an input is not a list (and would fill the memory)."""
 
-_BLOCK = 1 << 18
-_BREAK = re.compile(r"\r\n|\r|\n")
+
+class Format(StrEnum):
+    """How a list is written. CSV is whatever is delimited: by comma, semicolon, tab or bar."""
+
+    CSV = "csv"
+    JSON_LINES = "jsonl"
+    PARQUET = "parquet"
+    XLSX = "xlsx"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Chunk:
-    """Some rows of the input, in columns of equal length."""
+class Reading:
+    """How a list is to be read, where its first bytes are not to decide; `sheet` is by name, for workbooks."""
 
-    rows: list[int]  # the first data row is 1; blank lines are none
-    lines: list[int]  # where each begins in the file; the first line is 1
-    columns: dict[str, list[str]]  # by header name; as they stand in the file
+    format: Format | None = None
+    encoding: str | None = None
+    sheet: str | None = None
 
 
 class Recipients:
     """One recipient list, opened: `header` is read at once, the rows by iterating, once.
 
-    Everything that is wrong with the input is an InputError that names the line and the remedy.
+    Everything that is wrong with the input is an InputError that names the line or row, and the remedy.
     """
 
-    def __init__(self, stream: BinaryIO, *, name: str) -> None:
-        self.name = name
-        self._stream = stream
-        self._digest = hashlib.sha256()
+    def __init__(self, reader: Reader, *, after: int = 0) -> None:
+        """Read what `reader` gives; its first row follows row `after` of the campaign that it is for."""
+        self._reader = reader
+        self._chunks = reader.chunks() if not after else _following(reader.chunks(), after)
+        self._waiting: list[Chunk] = []
         self._at_end = False
-        self._lines = self._read_lines()
-        self._line = 1  # where the next record begins
-        self._first = 1  # where the header begins
-        first = self._first_line()
-        self._reader = csv.reader(self._records(first), delimiter=_delimiter(first), strict=True)
-        self.header: tuple[str, ...] = self._read_header()
+        self.name = reader.name
+        self.header = reader.header
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What was guessed or passed over, a sentence each; all of it is known once the last chunk has been read."""
+        return tuple(f"{self.name}: {note}" for note in self._reader.notes)
 
     @property
     def fingerprint(self) -> str:
         """The sha256 of the whole input, in hexadecimal; known once the last chunk has been read."""
         if not self._at_end:
             raise RuntimeError("the fingerprint is known when the input has been read to its end")
-        return self._digest.hexdigest()
+        return self._reader.digest()
+
+    def first(self) -> Chunk:
+        """Return the first chunk, and leave it to be read; not once reading has begun."""
+        if not self._waiting:
+            self._waiting.append(self._next())
+        return self._waiting[0]
 
     def __iter__(self) -> Iterator[Chunk]:
-        width = len(self.header)
-        row = 0
-        while True:
-            lines, records = self._parse(CHUNK_ROWS)
-            if not records:
-                break
-            if width == 1 or set(map(len, records)) != {width}:
-                fitted = [
-                    (line, self._fitted(cells, line))
-                    for line, cells in zip(lines, records, strict=True)
-                    if not _is_blank(cells)
-                ]
-                if not fitted:
-                    continue
-                lines, records = [line for line, _ in fitted], [cells for _, cells in fitted]
-            yield Chunk(
-                rows=list(range(row + 1, row + len(records) + 1)),
-                lines=lines,
-                columns=dict(zip(self.header, map(list, zip(*records, strict=True)), strict=True)),
-            )
-            row += len(records)
-        if row == 0:
+        yield self._waiting.pop() if self._waiting else self._next()
+        yield from self._chunks
+        self._at_end = True
+
+    def _next(self) -> Chunk:
+        found = next(self._chunks, None)
+        if found is None:
             raise InputError(f"{self.name}: there is a header but no recipient below it")
-
-    def _parse(self, most: int) -> tuple[list[int], list[list[str]]]:
-        """Return up to `most` records, blank ones too, and the line on which each begins."""
-        records: list[list[str]] = []
-        problem = None
-        try:
-            records.extend(islice(self._reader, most))
-        except csv.Error as error:
-            problem = error  # what was parsed before it tells on which line the faulty record begins
-        begin, self._line = self._line, self._first + self._reader.line_num
-        if self._line - begin == len(records) and problem is None:
-            return list(range(begin, self._line)), records
-        lines: list[int] = []
-        for cells in records:
-            lines.append(begin)
-            begin += 1 + sum(len(_BREAK.findall(cell)) for cell in cells)
-        if problem is not None:
-            raise InputError(f"{self.name}, line {begin}: {_remedy(problem)}")
-        return lines, records
-
-    def _fitted(self, cells: list[str], line: int) -> list[str]:
-        width = len(self.header)
-        if any(cell.strip() for cell in cells[width:]):
-            raise InputError(
-                f"{self.name}, line {line}: {len(cells)} cells, but the header has {width} columns: "
-                'put a value with a comma between quotes, as in "Washington, DC"'
-            )
-        return (cells + [""] * (width - len(cells)))[:width]
-
-    # --- The header ---
-
-    def _first_line(self) -> str:
-        """Return the first line with something on it."""
-        for line in self._lines:
-            if line.strip():
-                self._first = self._line
-                return line
-            self._line += 1
-        raise InputError(f"{self.name} is empty: it needs a header line and a line for each recipient")
-
-    def _records(self, first: str) -> Iterator[str]:
-        yield first
-        yield from self._lines
-
-    def _read_header(self) -> tuple[str, ...]:
-        [line], [cells] = self._parse(1)
-        names = [cell.strip() for cell in cells]
-        while names and not names[-1]:
-            names.pop()  # spreadsheets leave empty columns at the right
-        where = f"{self.name}, line {line}"
-        if not names:
-            raise InputError(f"{where}: the header names no columns: write, say, phone,first_name")
-        if any(_looks_like_number(name) for name in names):
-            raise InputError(f"{where}: there is a number where the header should be: add a line of column names")
-        if "" in names:
-            raise InputError(f"{where}: column {names.index('') + 1} has no name: give it one")
-        for name in names:
-            if names.count(name) > 1:
-                raise InputError(f"{where}: two columns are named {name}: rename one")
-        return tuple(names)
-
-    # --- Bytes to lines ---
-
-    def _read_lines(self) -> Iterator[str]:
-        """Yield the lines of the input with their ends, decoding strictly and taking the fingerprint."""
-        decoder = codecs.getincrementaldecoder("utf-8-sig")("strict")
-        seen = 0  # lines yielded
-        rest = ""
-        block = self._read_block()
-        _refuse_other_formats(block, self.name)
-        while True:
-            try:
-                text = rest + decoder.decode(block, final=not block)
-            except UnicodeDecodeError as error:
-                good = error.object[: error.start].decode("utf-8", "ignore")
-                line = seen + len(_BREAK.findall(rest + good)) + 1
-                raise InputError(
-                    f"{self.name}, line {line}: not UTF-8: save the list as CSV UTF-8 and try again"
-                ) from None
-            if b"\0" in block:
-                line = seen + len(_BREAK.findall(text[: text.index("\0")])) + 1
-                raise InputError(f"{self.name}, line {line}: a NUL byte: this is not a CSV file in UTF-8")
-            lines = io.StringIO(text, newline="").readlines()
-            # The last line may go on in the next block; one that ends with \r may have its \n there.
-            rest = lines.pop() if block and lines and not lines[-1].endswith("\n") else ""
-            yield from lines
-            seen += len(lines)
-            if len(rest) > LONGEST_LINE:
-                raise InputError(f"{self.name}, line {seen + 1}: longer than {LONGEST_LINE:,} characters")
-            if not block:
-                self._at_end = True
-                return
-            block = self._read_block()
-
-    def _read_block(self) -> bytes:
-        try:
-            block = self._stream.read(_BLOCK)
-        except OSError as error:
-            raise InputError(f"{self.name} cannot be read: {error.strerror or error}") from None
-        self._digest.update(block)
-        return block
+        return found
 
 
 @contextmanager
-def open_recipients(source: Path | BinaryIO) -> Iterator[Recipients]:
-    """Open a recipient list: CSV in UTF-8 with a header line, delimited by comma, semicolon, tab or bar.
+def open_recipients(
+    source: Path | BinaryIO | Reader, reading: Reading | None = None, *, after: int = 0
+) -> Iterator[Recipients]:
+    """Open a recipient list with column names: CSV, JSON Lines, XLSX or Parquet, in a file, a stream or read already.
 
     Raises:
         InputError: there is no such file, it may not be read, or what is in it is no such list.
+        UsageError: it has no encoding or no sheets, and is to be read by one.
     """
-    if not isinstance(source, Path):
-        yield Recipients(source, name="standard input")
+    how = reading or Reading()
+    if isinstance(source, Reader):
+        yield Recipients(source, after=after)
         return
+    with ExitStack() as stack:
+        if isinstance(source, Path):
+            given = Source(stack.enter_context(_open(source)), name=str(source), path=source)
+        else:
+            given = Source(source, name="standard input")
+        form = how.format or _sniff(given.beginning(), given.name)
+        _check(how, form, given.name)
+        match form:
+            case Format.CSV:
+                reader: Reader = Delimited(given, encoding=how.encoding, chunk_rows=CHUNK_ROWS)
+            case Format.JSON_LINES:
+                reader = JsonLines(given, encoding=how.encoding, chunk_rows=CHUNK_ROWS)
+            case Format.XLSX:
+                # Loading these two takes time and memory that lists of text should not pay for.
+                from dispatcher.planning.reading.package import MOST_BYTES  # noqa: PLC0415
+                from dispatcher.planning.reading.workbook import Workbook  # noqa: PLC0415
+
+                path = stack.enter_context(given.on_disk(most=MOST_BYTES))
+                reader = Workbook(given, path, sheet=how.sheet, chunk_rows=CHUNK_ROWS)
+            case Format.PARQUET:
+                from dispatcher.planning.reading.parquet import Parquet  # noqa: PLC0415
+
+                path = stack.enter_context(given.on_disk())
+                reader = Parquet(given, path, chunk_rows=CHUNK_ROWS)
+        try:
+            yield Recipients(reader, after=after)
+        except InputError as error:
+            if not reader.guess:
+                raise
+            raise InputError(f"{error} ({reader.guess})") from None
+
+
+def _following(chunks: Iterator[Chunk], after: int) -> Iterator[Chunk]:
+    for chunk in chunks:
+        yield replace(chunk, rows=[row + after for row in chunk.rows])
+
+
+def _open(path: Path) -> BinaryIO:
     try:
-        stream = source.open("rb")
+        return path.open("rb")
     except FileNotFoundError:
-        raise InputError(f"there is no file {source}") from None
+        raise InputError(f"there is no file {path}") from None
     except IsADirectoryError:
-        raise InputError(f"{source} is a folder: name the CSV file in it") from None
+        raise InputError(f"{path} is a folder: name the file in it") from None
     except PermissionError:
-        raise InputError(f"{source} may not be read: check its permissions") from None
+        raise InputError(f"{path} may not be read: check its permissions") from None
     except (OSError, ValueError) as error:
-        raise InputError(f"{source} cannot be opened: {error}") from None
-    with stream:
-        yield Recipients(stream, name=str(source))
+        raise InputError(f"{path} cannot be opened: {error}") from None
 
 
-def _is_blank(cells: list[str]) -> bool:
-    return not cells or (len(cells) == 1 and not cells[0].strip())
+def _check(how: Reading, form: Format, name: str) -> None:
+    if how.sheet is not None and form is not Format.XLSX:
+        raise UsageError(f"{name} is {_CALLED[form]} and has no sheets: leave --sheet out")
+    if how.encoding is not None and form in {Format.XLSX, Format.PARQUET}:
+        raise UsageError(f"{name} is {_CALLED[form]}, which knows its own encoding: leave --encoding out")
 
 
-def _delimiter(line: str) -> str:
-    """Return the delimiter that is most frequent outside quotes in the header line."""
-    bare = re.sub(r'"[^"]*"', "", line)
-    return max(DELIMITERS, key=bare.count)
+_CALLED = {
+    Format.CSV: "CSV",
+    Format.JSON_LINES: "JSON Lines",
+    Format.PARQUET: "Parquet",
+    Format.XLSX: "a workbook",
+}
+
+# What no list is, and what to do about it.
+_OTHERS = (
+    (
+        b"\xd0\xcf\x11\xe0",
+        "an old Excel workbook (.xls), or one with a password: save it as .xlsx without a password",
+    ),
+    (b"\x1f\x8b", "compressed: unpack it with gunzip, or pipe it in: gunzip -c FILE | dispatcher enqueue - …"),
+    (b"%PDF", "a PDF: export the list as CSV or .xlsx from where it was made"),
+    (b"PK\x05\x06", "an empty zip archive"),
+)
+_MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_WEB_PAGE = (b"<html", b"<!doctype", b"<?xml", b"<table", b"<head")
 
 
-def _looks_like_number(name: str) -> bool:
-    return sum(map(str.isdigit, name)) >= 7 and not any(map(str.isalpha, name))
-
-
-def _remedy(error: csv.Error) -> str:
-    problem = str(error)
-    if "unexpected end" in problem:
-        return "a quote is opened here and never closed: close it"
-    if "field limit" in problem:
-        return f"a cell longer than {csv.field_size_limit():,} characters: look for a quote that is not closed"
-    if "expected after" in problem:
-        return 'a quote within quotes: write it twice, as in "Robert ""Bob"" Lee"'
-    return f"not CSV: {problem}"
-
-
-def _refuse_other_formats(block: bytes, name: str) -> None:
-    if block.startswith(b"PK\x03\x04"):
-        raise InputError(f"{name} is a workbook, not CSV: save it as CSV UTF-8")
-    if block.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise InputError(f"{name} is in UTF-16: save it as CSV UTF-8")
+def _sniff(beginning: bytes, name: str) -> Format:
+    """Return the format that the first bytes tell."""
+    if beginning.startswith(b"PK\x03\x04"):
+        return Format.XLSX
+    if beginning.startswith((b"PAR1", b"PARE")):
+        return Format.PARQUET
+    for mark, what in _OTHERS:
+        if beginning.startswith(mark):
+            raise InputError(f"{name} is {what}")
+    for mark in _MARKS:
+        beginning = beginning.removeprefix(mark)
+    text = beginning.replace(b"\0", b"").lstrip()  # of UTF-16, the part that is ASCII
+    if text.startswith(b"{"):
+        return Format.JSON_LINES
+    if text.startswith((b"[{", b"[ ", b"[\n", b"[\r")):
+        raise InputError(f"{name} is a JSON list: write one object a line, without the list (jq -c '.[]' does it)")
+    if text[:9].lower().startswith(_WEB_PAGE):
+        raise InputError(
+            f"{name} is a web page or XML, whatever its name: open it in Excel and save it as .xlsx or CSV"
+        )
+    return Format.CSV

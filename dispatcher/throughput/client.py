@@ -24,6 +24,8 @@ LONGEST_PAUSE = 3600.0
 _DRIFT = 0.001  # how fast two clocks may part, in seconds a second: twice what NTP may slew
 _MOST_UNCERTAIN = 0.25  # one answer that took seconds must not lengthen every window by as much
 _ASK_ONLY = -1.0
+_OPEN_SECONDS = 0.1
+"""How long an account without limits that was not paused is taken to be so: only a pause could be missed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +86,9 @@ class Throughput:
     longer than `max_wait`; since submissions book no further than theirs, a look-up whose share has room
     is always granted, however long the backlog.
 
+    **An account without limits** is asked after ten times a second and not with each call: a pause that another
+    process called for is heeded as much later, which is less than the second for which permits are good anyway.
+
     **When Redis has lost or may have lost something** (first use, another run of the server, a failover,
     flushed or evicted keys, a clock set back) nothing is granted for a window and the second for which
     permits may still be out. **When Redis cannot be asked** every method raises ThroughputUnavailable.
@@ -107,6 +112,7 @@ class Throughput:
         self._monotonic = monotonic
         self._redis_now = redis_now
         self._clock = _RedisClock()
+        self._open_until: dict[str, float] = {}
         source = resources.files(__package__)
         account = source.joinpath("account.lua").read_text(encoding="utf-8")
         self._reserve, self._throttled, self._state = (
@@ -165,7 +171,10 @@ class Throughput:
         Raises:
             ThroughputUnavailable: Redis cannot be asked; nothing may be sent.
         """
-        return self._ask(
+        limited = bool(limits.requests_per_second or limits.segments_per_second)
+        if not limited and self._monotonic() < self._open_until.get(account, 0.0):
+            return Permit(granted=True, wait=lead, asked_at=self._monotonic(), spare=math.inf)
+        permit = self._ask(
             account,
             limits,
             requests=requests,
@@ -174,6 +183,9 @@ class Throughput:
             max_wait=max(0.0, max_wait),
             lead=lead,
         )
+        if not limited and permit.granted and permit.wait <= lead:
+            self._open_until[account] = self._monotonic() + _OPEN_SECONDS
+        return permit
 
     def wait(self, account: str, limits: Limits, *, segments: int = 1, lookup: bool = False) -> float:
         """Return how many seconds a call with `segments` would have to wait now; reserve nothing.
@@ -199,6 +211,7 @@ class Throughput:
         pause = ""
         if retry_after is not None and math.isfinite(retry_after):
             pause = _micros(min(max(0.0, retry_after), LONGEST_PAUSE))
+        self._open_until.pop(account, None)
         self._run(self._throttled, account, pause)
 
     def state(self, account: str, limits: Limits) -> ThroughputState:

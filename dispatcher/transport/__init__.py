@@ -17,7 +17,7 @@ import requests
 from urllib3.exceptions import HTTPError
 
 from dispatcher.errors import Misconfigured, ProviderError, SettingsError, Unreachable
-from dispatcher.transport.answers import refusal, tidy, unclear, words
+from dispatcher.transport.answers import UNREADABLE, refusal, tidy, unclear, words
 from dispatcher.transport.deadline import Adapter, Guard, begin
 
 T = TypeVar("T")
@@ -27,6 +27,8 @@ LARGEST_ANSWER = 32 * 1024 * 1024
 
 # Its lines carry whole URLs, and with them numbers; what they tell is in our errors.
 logging.getLogger("urllib3").setLevel(logging.ERROR)
+
+_NUL, _REPLACED = rb"\u0000", rb"\ufffd"  # as JSON writes them; as it is, a NUL is no JSON
 
 # All that requests, urllib3, http.client, ssl and the socket raise. UnicodeError: from a host name or a header.
 _FAILURES = (requests.RequestException, HTTPError, http.client.HTTPException, OSError, UnicodeError)
@@ -50,11 +52,12 @@ class Reply:
             OutcomeUnknown: the answer cannot be read, and the request may have had effects.
             Unreachable: the answer to a look-up cannot be read.
         """
+        # No database keeps a NUL, and no word of a provider has one.
+        body = self.body.replace(_NUL, _REPLACED)
         try:
-            return msgspec.json.decode(self.body, type=type, strict=False)
-        except (msgspec.MsgspecError, UnicodeError) as error:
-            # A decoding error names the place, not what was found there; UnicodeError might quote it.
-            why = tidy(str(error)) if isinstance(error, msgspec.MsgspecError) else "not UTF-8"
+            return msgspec.json.decode(body, type=type, strict=False)
+        except UNREADABLE as error:
+            why = _why_unreadable(error)
         raise self.unclear(f"unreadable answer of {len(self.body)} bytes: {why}")
 
     def unclear(self, why: str) -> ProviderError:
@@ -204,6 +207,13 @@ class Transport:
             session.mount("http://", Adapter(max_retries=0))
             known = self._local.session = (os.getpid(), session)
         return known[1]
+
+
+def _why_unreadable(error: Exception) -> str:
+    if isinstance(error, RecursionError):
+        return "nested too deeply"
+    # A decoding error names the place, not what was found there; UnicodeError might quote it.
+    return tidy(str(error)) if isinstance(error, msgspec.MsgspecError) else "not UTF-8"
 
 
 def _checked(base_url: str) -> str:

@@ -20,6 +20,9 @@ from dispatcher.errors import (
     Unreachable,
 )
 
+UNREADABLE = (msgspec.MsgspecError, UnicodeError, RecursionError)
+"""What decoding JSON from outside may raise; it is a RecursionError where it is nested by the thousand."""
+
 LONGEST_PAUSE = 3600.0
 """Seconds of a Retry-After that are believed at most."""
 
@@ -86,7 +89,7 @@ def tidy(text: str) -> str:
 def _own_words(body: bytes) -> str:
     try:
         found: Any = msgspec.json.decode(body)
-    except (msgspec.MsgspecError, UnicodeError):
+    except UNREADABLE:
         text = body[:2000].decode("utf-8", "replace").strip()
         return "" if text.startswith(("<", "{", "[")) else text  # a page of HTML, JSON that was cut off
     if isinstance(found, dict) and isinstance(found.get("error"), dict):

@@ -44,18 +44,25 @@ def postgresql_server() -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@pytest.fixture
+def postgresql_url(postgresql_server: str) -> str:
+    """A database of its own on the server."""
+    name = f"ledger_{os.getpid()}_{next(_names)}"
+    engine = create_engine(
+        postgresql_server.replace("postgresql://", "postgresql+psycopg://"), isolation_level="AUTOCOMMIT"
+    )
+    with engine.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    engine.dispose()
+    base, _, query = postgresql_server.partition("?")
+    return f"{base.rsplit('/', 1)[0]}/{name}?{query}"
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'ledger.db'}"
-    admin = request.getfixturevalue("postgresql_server")
-    name = f"ledger_{os.getpid()}_{next(_names)}"
-    engine = create_engine(admin.replace("postgresql://", "postgresql+psycopg://"), isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
-    engine.dispose()
-    base, _, query = admin.partition("?")
-    return f"{base.rsplit('/', 1)[0]}/{name}?{query}"
+    return str(request.getfixturevalue("postgresql_url"))
 
 
 @pytest.fixture

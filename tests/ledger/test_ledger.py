@@ -12,10 +12,10 @@ from sqlalchemy import create_engine, text
 from dispatcher.batch import BATCH_MOVES, BatchState
 from dispatcher.campaign import CAMPAIGN_MOVES, CampaignState
 from dispatcher.errors import CampaignNotFound, LedgerError, MoveNotAllowed
-from dispatcher.ledger import Claim, Doubt, Ledger, NewCampaign, PlanTotals, Settlement, open_ledger
-from dispatcher.ledger.migrations.versions import v0001_ledger
+from dispatcher.ledger import Claim, Doubt, Ledger, NewCampaign, PlanTotals, open_ledger
+from dispatcher.ledger.migrations.versions import v0001_ledger, v0002_owner
 from dispatcher.message import MESSAGE_MOVES, MessageState
-from dispatcher.provider import Answers, Refusal
+from dispatcher.provider import Answers, Receipt, Refusal
 from tests.ledger.conftest import LEASE, NOW, WINDOW, Enqueue, claim, numbers
 
 LATER = NOW + timedelta(seconds=61)
@@ -56,6 +56,9 @@ def test_the_schema_holds_the_same_states_and_moves_as_the_code() -> None:
     assert set(v0001_ledger.BATCH_STATES) == {state.value for state in BatchState}
     assert set(v0001_ledger.CAMPAIGN_STATES) == {state.value for state in CampaignState}
     assert set(v0001_ledger.MESSAGE_MOVES) == words(MESSAGE_MOVES)
+    assert set(v0002_owner.MESSAGE_STATES) == {state.value for state in MessageState}
+    moves = v0002_owner.MESSAGE_MOVES
+    assert {f"{before}>{after}" for before in moves for after in moves[before]} == words(MESSAGE_MOVES)
     assert set(v0001_ledger.BATCH_MOVES) == words(BATCH_MOVES)
     assert set(v0001_ledger.CAMPAIGN_MOVES) == words(CAMPAIGN_MOVES)
 
@@ -72,7 +75,7 @@ def test_a_campaign_is_sent_recorded_and_confirmed(ledger: Ledger, enqueue: Enqu
     assert messages(ledger, campaign.public_id) == {"submitted": 2, "refused": 1}
     (awaited,) = ledger.receipts.due("winsms", now=NOW, most=1000)
     assert awaited.provider_message_ids == ["p0", "p2"]
-    settlements = [Settlement(message_id=i, state=MessageState.DELIVERED, at=NOW) for i in awaited.message_ids]
+    settlements = [Receipt(message_id=i, state=MessageState.DELIVERED, at=NOW) for i in awaited.message_ids]
     assert ledger.receipts.apply(settlements, asked={awaited.batch_id: NOW}, who="t", now=NOW) == 2
     assert ledger.receipts.apply(settlements, asked={awaited.batch_id: NOW}, who="t", now=NOW) == 0
     assert ledger.receipts.due("winsms", now=NOW, most=1000) == []
@@ -215,9 +218,9 @@ def test_a_late_receipt_settles_an_unconfirmed_message_once(ledger: Ledger, enqu
     ledger.outcomes.submitted(taken, ledger.batches.content(taken), accepted(1), now=NOW, receipt_window=WINDOW)
     (awaited,) = ledger.receipts.due("winsms", now=NOW, most=10)
     ledger.receipts.close_windows(who="t", now=NOW + WINDOW)
-    late = Settlement(message_id=awaited.message_ids[0], state=MessageState.DELIVERED)
+    late = Receipt(message_id=awaited.message_ids[0], state=MessageState.DELIVERED)
     assert ledger.receipts.apply([late], asked={}, who="t", now=NOW + WINDOW) == 1
-    other = Settlement(message_id=awaited.message_ids[0], state=MessageState.UNDELIVERED)
+    other = Receipt(message_id=awaited.message_ids[0], state=MessageState.UNDELIVERED)
     assert ledger.receipts.apply([other], asked={}, who="t", now=NOW + WINDOW) == 0
     assert messages(ledger, campaign.public_id) == {"delivered": 1}
 
@@ -435,8 +438,8 @@ def test_two_receipts_for_one_message_in_one_answer_count_once(
     taken = attempt(ledger)
     ledger.outcomes.submitted(taken, ledger.batches.content(taken), accepted(2), now=NOW, receipt_window=WINDOW)
     (awaited,) = ledger.receipts.due("winsms", now=NOW, most=10)
-    told = [Settlement(message_id=one, state=MessageState.DELIVERED) for one in awaited.message_ids]
-    told.append(Settlement(message_id=awaited.message_ids[0], state=second))
+    told = [Receipt(message_id=one, state=MessageState.DELIVERED) for one in awaited.message_ids]
+    told.append(Receipt(message_id=awaited.message_ids[0], state=second))
     assert ledger.receipts.apply(told, asked={}, who="t", now=NOW) == 2
     assert messages(ledger, campaign.public_id) == {"delivered": 2}
     assert ledger.reports.discrepancies(campaign) == []
@@ -472,3 +475,52 @@ def test_a_campaign_is_found_by_its_key(ledger: Ledger) -> None:
     )
     ledger.plans.finish(ledger.plans.begin(new, who="t", now=NOW), PlanTotals(), who="t", now=NOW)
     assert ledger.campaigns.get("opening-1").public_id == "cy"
+
+
+def test_an_answer_that_accepts_everybody_is_recorded_with_each_ones_cost(ledger: Ledger, enqueue: Enqueue) -> None:
+    for costs in ([Decimal(1)] * 3, [Decimal(1), None, Decimal("0.25")], [None] * 3):
+        campaign = enqueue(batches=1)
+        held = claim(ledger)
+        content = ledger.batches.content(held)
+        assert ledger.batches.begin_attempt(held, now=NOW, lease=LEASE)
+        answers = Answers(provider_message_ids=["a,1", None, 'b"2'], costs=costs)
+        assert ledger.outcomes.submitted(held, content, answers, now=NOW, receipt_window=WINDOW)
+        lines = [line for line in ledger.reports.lines(campaign) if line.state == "submitted"]
+        assert [line.provider_message_id for line in lines] == ["a,1", None, 'b"2']
+        assert [line.cost for line in lines] == costs
+        assert ledger.reports.discrepancies(campaign) == []
+
+
+def test_an_attempt_may_be_recorded_with_its_claim(ledger: Ledger, enqueue: Enqueue) -> None:
+    enqueue(batches=2)
+    taken = ledger.batches.claim_and_begin("winsms", owner="w1", now=NOW, lease=LEASE, ready=lambda *_: True)
+    assert taken is not None
+    held, content, begun = taken
+    assert begun
+    assert len(content.numbers) == 3
+    assert ledger.outcomes.unknown(held, now=NOW, why="lost", receipt_window=WINDOW)
+    taken = ledger.batches.claim_and_begin("winsms", owner="w1", now=NOW, lease=LEASE, ready=lambda *_: False)
+    assert taken is not None
+    assert not taken[2]
+    assert ledger.outcomes.hand_back(taken[0], now=NOW, why="not yet")
+
+
+def test_many_receipts_that_differ_are_applied_each_as_it_is(ledger: Ledger, enqueue: Enqueue) -> None:
+    campaign = enqueue(batches=1, size=60)
+    held = claim(ledger)
+    content = ledger.batches.content(held)
+    assert ledger.batches.begin_attempt(held, now=NOW, lease=LEASE)
+    costs = [Decimal(1)] * 20 + [None] * 20 + [Decimal(2)] * 20
+    answers = Answers(provider_message_ids=[f"p{at}" for at in range(60)], costs=costs)
+    assert ledger.outcomes.submitted(held, content, answers, now=NOW, receipt_window=WINDOW)
+    [waiting] = ledger.receipts.due("winsms", now=NOW, most=100)
+    ids = list(waiting.message_ids)
+    told = [Receipt(message_id=one, state=MessageState.DELIVERED, cost=Decimal(1), at=NOW) for one in ids[1:]]
+    told += [Receipt(message_id=ids[0], state=MessageState.UNDELIVERED, reason="BADDEST")]
+    told += [Receipt(message_id=ids[5], state=MessageState.EXPIRED)]  # a second word about it
+    assert ledger.receipts.apply(told, asked={}, who="w1", now=NOW) == 60
+    assert ledger.receipts.apply(told, asked={}, who="w1", now=NOW) == 0
+    counts = ledger.campaigns.counts(campaign)
+    assert (counts.messages[MessageState.DELIVERED], counts.messages[MessageState.UNDELIVERED]) == (59, 1)
+    assert counts.cost == 60
+    assert ledger.reports.discrepancies(campaign) == []

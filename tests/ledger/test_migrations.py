@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+import pytest
 from alembic import command
 from alembic.config import Config
 
+from dispatcher.errors import LedgerError
 from dispatcher.ledger import open_ledger
 from dispatcher.ledger.database import Database
 from dispatcher.ledger.migrations.versions import v0001_ledger
@@ -35,5 +37,14 @@ def test_a_ledger_of_the_first_version_is_brought_up_with_what_is_in_it(url: str
         campaign = ledger.campaigns.get("c1")
         assert (campaign.rules, campaign.brand, campaign.fallbacks, campaign.budget) == ({}, "", (), None)
         assert ledger.batches.content(claim(ledger)).numbers == [1_202_555_0100]
+        for wrong in ("delivered", "no such state"):
+            with pytest.raises(LedgerError), ledger.database.write() as tx:
+                tx.run("UPDATE message SET state = :state", state=wrong)
+        with pytest.raises(LedgerError), ledger.database.write() as tx:
+            tx.run(
+                "INSERT INTO message (id, \"row\", msisdn, segments, state) VALUES (16385, 2, 1, 1, 'no such state')"
+            )
+        with ledger.database.write() as tx:
+            assert tx.run("UPDATE message SET state = 'submitted'") == 1
     finally:
         ledger.close()

@@ -16,7 +16,7 @@ from dispatcher.campaign import CampaignState
 from dispatcher.errors import OutcomeUnknown
 from dispatcher.hours import Hours, as_rules, parse_days
 from dispatcher.ledger import Campaign, Ledger
-from dispatcher.ledger.timing import EXPIRED
+from dispatcher.ledger.campaigns import EXPIRED
 from dispatcher.message import MessageState
 from dispatcher.planning import Enqueued, Order, enqueue
 from dispatcher.provider import Capabilities, Recall

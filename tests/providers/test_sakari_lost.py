@@ -62,6 +62,33 @@ def ids(found: LookUp) -> list[str | None]:
     return theirs
 
 
+# --- Many that were lost together -------------------------------------------------------------------------------------
+
+
+def test_one_reading_of_the_list_serves_many_lost_batches() -> None:
+    page = listing(row("m2", B, after=2), row("m1", after=1), row("m0", after=-62))
+    later = listing(row("m3", B + 1, after=50), row("m2", B, after=2), row("m1", after=1), row("m0", after=-200))
+    began = AT + timedelta(seconds=20)
+
+    def find(provider: Sakari) -> list[LookUp]:
+        now = began
+        provider._clock = lambda: now
+        found = [provider.find(batch_of([number], text="Hello"), AT, lambda: None) for number in (A, B, B + 1)]
+        # Of an attempt that was not over by then it tells nothing, nor of one before it, nor after some time.
+        found.append(provider.find(batch_of([B + 1], text="Hello"), began - timedelta(seconds=4), lambda: None))
+        found.append(provider.find(batch_of([A], text="Hello"), AT - timedelta(seconds=60), lambda: None))
+        now += timedelta(seconds=31)
+        found.append(provider.find(batch_of([B + 1], text="Hello"), AT, lambda: None))
+        return found
+
+    vendor = Vendor(page, later, later, later)
+    found = vendor.ask(find)
+    assert len(vendor.asked()) == 4
+    assert [one.verdict for one in found[:3]] == [Verdict.FOUND, Verdict.FOUND, Verdict.ABSENT]
+    assert [one.seen_at for one in found] == [None, began, began, None, None, None]
+    assert ids(found[5]) == ["m3"]
+
+
 # --- What a message is taken for --------------------------------------------------------------------------------------
 
 

@@ -72,7 +72,12 @@ def people(tmp_path: Path, content: str | bytes = GOOD) -> str:
         ("phone,first_name\n+12025550100\n", HELLO, "line 2"),
         ("phone,first_name\n+12025550100,Ann\n+12025550101, \n", HELLO, "line 3"),
         ("phone,first_name\n+12025550100,Ann,Lee\n", HELLO, "line 2: 3 cells"),
-        ("phone,first_name\n+12025550100,M\xfcller\n".encode("latin-1"), HELLO, "line 2: not UTF-8"),
+        ("phone,first_name\n+12025550100,Pawe\u0142\n".encode("cp1250"), HELLO, "line 2: not UTF-8"),
+        (GOOD, (*HELLO, "--encoding", "klingon"), "--encoding klingon: there is no such encoding"),
+        (GOOD, (*HELLO, "--sheet", "People"), "people.csv is CSV and has no sheets"),
+        (GOOD, (*HELLO, "--format", "xlsx"), "people.csv is damaged, or not a workbook"),
+        (GOOD, (*HELLO, "--country-column", "land"), "the list has no column land"),
+        ("mobile,cell,first_name\n+12025550100,+12025550101,Ann\n", HELLO, "any of mobile, cell"),
         ("phone,first_name\nnone,Ann\n", HELLO, "none of its 1 rows can be sent to"),
         (b"\x00\x01\x02", HELLO, "NUL"),
     ],
@@ -167,9 +172,29 @@ def test_the_same_key_gives_the_first_campaign(run: Run, tmp_path: Path) -> None
         "batches": 1,
         "segments": 2,
         "again": False,
+        "repaired": 0,
+        "notes": [],
     }
     assert second == {**first, "again": True}
     assert "enqueued before with this key" in run(*args[:-1]).out
+
+
+def test_what_was_guessed_and_repaired_is_said(run: Run, tmp_path: Path) -> None:
+    content = "Mobile;first_name;land\n12025550100.0;Renée;US\n491570156;Bob;au\n020 7946 0958;Cy;xx\n"
+    file = people(tmp_path, content.encode("cp1252"))
+    args = (file, *HELLO, "--country-column", "Land", "--country", "GB")
+    for command in ("estimate", "enqueue"):
+        done = run(command, *args)
+        assert done.err.splitlines()[:4] == [
+            "note: numbers from column Mobile",
+            f"note: {file}: not UTF-8: read as Windows-1252 from line 2 on (é); if that is wrong, say --encoding",
+            "note: 2 numbers repaired: written as an amount (1), leading 0 lost (1)",
+            "note: 1 row has an unknown country (xx): read as GB",
+        ]
+        found = json.loads(run(command, *args, "--json").out)
+        assert (found["messages"], found["repaired"], len(found["notes"])) == (3, 2, 4)
+    named = run("enqueue", *args, "--phone-column", "mobile", "--encoding", "cp1252")
+    assert len([line for line in named.err.splitlines() if line.startswith("note: ")]) == 3  # and of the credentials
 
 
 def test_a_dry_run_changes_nothing(run: Run, tmp_path: Path) -> None:

@@ -1,3 +1,5 @@
+import random
+
 import phonenumbers
 import pytest
 from hypothesis import given, settings
@@ -145,6 +147,9 @@ def test_is_country(country: str, known: bool) -> None:
 
 COUNTRIES = sorted(phonenumbers.SUPPORTED_REGIONS)
 KINDS = range(11)
+MANY = 40  # enough to be read as a column
+DIFFERENCES: dict[str, list[str]] = {}
+"""By region, where the short cut reads a number of the corpus otherwise than `phonenumbers`: nowhere."""
 
 
 @st.composite
@@ -177,7 +182,9 @@ def nearly_numbers(draw: st.DrawFn) -> tuple[str, str | None]:
 @given(nearly_numbers())
 def test_the_short_cut_agrees_near_real_numbers(case: tuple[str, str | None]) -> None:
     number, country = case
-    assert normalise_column([number], country) == [read(number, country)]
+    found = read(number, country)
+    assert normalise_column([number], country) == [found]
+    assert normalise_column([number] * MANY, country) == [found] * MANY
 
 
 @settings(max_examples=500, deadline=None)
@@ -188,6 +195,58 @@ def test_the_short_cut_agrees_near_real_numbers(case: tuple[str, str | None]) ->
 def test_the_short_cut_agrees_on_anything_and_nothing_else_is_raised(number: str, country: str | None) -> None:
     found = read(number, country)
     assert normalise_column([number], country) == [found]
+    assert normalise_column([number] * MANY, country) == [found] * MANY
     if isinstance(found, int):
         assert phonenumbers.is_valid_number(phonenumbers.parse(e164(found), None))
     mask(number)
+
+
+def corpus(region: str, seed: random.Random) -> list[str]:
+    """The examples of every type that `phonenumbers` has for a region, right and spoilt, in everyday notations."""
+    table = phonenumbers.PhoneMetadata.metadata_for_region(region)
+    assert table is not None
+    code, prefix = table.country_code, table.national_prefix or ""
+    numbers = []
+    for kind in KINDS:
+        example = phonenumbers.example_number_for_type(region, kind)
+        if example is None:
+            continue
+        right = phonenumbers.national_significant_number(example)
+        spoilt = list(right)
+        spoilt[seed.randrange(min(5, len(spoilt)))] = str(seed.randrange(10))
+        for national in (right, "".join(spoilt), right[:-1], right + "0"):
+            numbers += [
+                f"{before}{national[:2]}{seed.choice(['', ' ', '-', '.'])}{national[2:]}"
+                for before in (f"+{code}", f"+{code} ", f"{code}", f"00{code}", prefix, f"({prefix})", "'0")
+            ]
+    seed.shuffle(numbers)
+    return numbers
+
+
+@pytest.mark.parametrize("country", ["its own", None, "ZA"])
+def test_the_short_cut_agrees_on_columns_of_every_region(country: str | None) -> None:
+    differences: dict[str, list[str]] = {}
+    for index, region in enumerate(COUNTRIES):
+        seed = random.Random(index)
+        numbers = corpus(region, seed)
+        numbers = seed.sample(numbers, len(numbers) // (2 if country == "its own" else 4))
+        home = region if country == "its own" else country
+        for number, short in zip(numbers, normalise_column(numbers, home), strict=True):
+            long = read(number, home)
+            if short != long:
+                differences.setdefault(region, []).append(f"{number}: {short} for {long}")
+    assert differences == DIFFERENCES
+
+
+def test_a_column_of_several_countries_and_of_cells_that_are_no_lines() -> None:
+    numbers = [f"+2782000{n:04d}" for n in range(100)] + [f"+1202555{n:04d}" for n in range(100, 200)]
+    numbers += [f"0044 7700 900{n:03d}" for n in range(50)] + [
+        "082\n000 1234",
+        "+27820001234\n",
+        "\n",
+        "27820001234.0",
+    ]
+    random.Random(1).shuffle(numbers)
+    assert len(numbers) > 200
+    for country in (None, "ZA", "US"):
+        assert normalise_column(numbers, country) == [read(number, country) for number in numbers]

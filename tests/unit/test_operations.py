@@ -39,7 +39,7 @@ from dispatcher.provider import (
     ScheduledPage,
     Stopped,
 )
-from dispatcher.release import bells, handover
+from dispatcher.release import bells, handover, slices
 from dispatcher.throughput import Limits, Permit
 
 START = datetime(2026, 12, 1, 9, 0, tzinfo=UTC)
@@ -375,6 +375,16 @@ def test_bells_are_rung_for_what_is_due_and_for_free_slices_only(world: World) -
     world.ledger.leases.acquire_one("slice.obedient", 2, owner="w", now=START, length=timedelta(minutes=1))
     assert bells(world.ledger, "obedient", slices=2, now=START) == 1
     assert bells(world.ledger, "another", slices=2, now=START) == 0
+
+
+def test_half_the_threads_of_all_workers_may_be_at_work_for_one_provider(world: World) -> None:
+    assert slices(world.ledger, wanted=None, threads=16, now=START) == 8
+    for name in ("host/1", "host/2", "beat"):
+        world.ledger.leases.beat(name, started_at=START, worked_at=None, now=START)
+    assert slices(world.ledger, wanted=None, threads=16, now=START) == 16
+    assert slices(world.ledger, wanted=None, threads=1, now=START) == 2
+    assert slices(world.ledger, wanted=None, threads=16, now=START + timedelta(minutes=1)) == 8
+    assert slices(world.ledger, wanted=3, threads=16, now=START) == 3
 
 
 # --- Schedules ------------------------------------------------------------------------------------------------------

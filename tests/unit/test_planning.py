@@ -14,6 +14,8 @@ from dispatcher.ledger.rows import ExcludedRow, Exclusion, PlannedBatch, PlanTot
 from dispatcher.message import MESSAGES_PER_BATCH
 from dispatcher.msisdn import normalise_column
 from dispatcher.planning import Chunk, LeftOut, Plan, find_fields, find_phone_column, open_recipients
+from dispatcher.planning.cutting import Cutter
+from dispatcher.planning.limits import encoded_sizes
 from dispatcher.planning.sample import COUNTRY, HEADER, write_sample
 from dispatcher.provider import Capabilities
 from dispatcher.segments import count_segments
@@ -306,6 +308,47 @@ def test_a_provider_of_one_text_a_request_gets_runs_of_equal_texts() -> None:
     can = Capabilities(messages_per_request=3, personalised=False)
     batches, _, _ = planned(csv, "In {town}", capabilities=can)
     assert [batch.rows for batch in batches] == [[1, 2], [3, 4, 5], [6], [7]]
+
+
+def test_messages_of_different_groups_are_never_in_one_batch() -> None:
+    cutter = Cutter(compile_template("Hi {name}"), Capabilities(messages_per_request=2), due_at=DUE, send_at=None)
+    groups = [("A", None), ("B", None), ("A", None), ("A", "x"), ("A", None), ("B", None)]
+    found: list[PlannedBatch] = []
+    for first in (1, 7):
+        rows = list(range(first, first + 6))
+        cutter.add(
+            numbers=[us(100 + row) for row in rows],
+            rows=rows,
+            segments=[1] * 6,
+            values={"name": [f"n{row}" for row in rows]},
+            texts=[f"Hi n{row}" for row in rows],
+            groups=groups,
+        )
+        found += cutter.cut()
+    assert [(batch.zone, batch.variant, batch.rows) for batch in found] == [
+        ("A", None, [1, 3]),
+        ("B", None, [2, 6]),
+        ("A", None, [5, 7]),
+        ("A", None, [9, 11]),
+        ("B", None, [8, 12]),
+        ("A", "x", [4, 10]),
+    ]
+    assert all(unpack_fields(batch.fields or b"") == {"name": [f"n{row}" for row in batch.rows]} for batch in found)
+    assert list(cutter.cut(last=True)) == []
+
+
+def test_what_is_left_of_every_group_comes_last() -> None:
+    cutter = Cutter(compile_template("Hi"), WIDE, due_at=DUE, send_at=None)
+    cutter.add(
+        numbers=[1, 2], rows=[1, 2], segments=[1, 2], values={}, texts=["Hi"] * 2, groups=[("A", "x"), ("B", "x")]
+    )
+    assert list(cutter.cut()) == []
+    assert [(batch.zone, batch.segments) for batch in cutter.cut(last=True)] == [("A", [1]), ("B", [2])]
+
+
+@given(st.lists(st.text(max_size=5), max_size=5))
+def test_sizes_taken_together_are_those_taken_alone(texts: list[str]) -> None:
+    assert encoded_sizes(texts) == [len(msgspec.json.encode(text)) for text in texts]
 
 
 values = st.text(alphabet='ab é€🎉"\\\n', max_size=12)

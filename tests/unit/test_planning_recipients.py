@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from dispatcher.errors import InputError
 from dispatcher.planning import recipients
+from dispatcher.planning.reading import source
 from dispatcher.planning.recipients import Chunk, open_recipients
 
 
@@ -91,13 +92,11 @@ def test_what_is_read(content: bytes, columns: dict[str, list[str]], lines: list
         (b"+12025550123,Ann\n", "line 1: there is a number where the header should be"),
         (b"a,b\n1,2\n1,2,3\n", "line 3: 3 cells, but the header has 2 columns: put a value with a comma"),
         (b'a,b\n1,"x\ny"\n1,2,3\n', "line 4: 3 cells"),
-        (b"a,b\n1,2\n3,\xe9\n", "line 3: not UTF-8: save the list as CSV UTF-8"),
-        (b"a,b\r1,2\r3,\xe9\r", "line 3: not UTF-8"),
+        ("a,b\né,2\n3,".encode() + b"\xe9\n", "line 3: not UTF-8: save the list as CSV UTF-8"),
+        ("a,b\ré,2\r3,".encode() + b"\xe9\r", "line 3: not UTF-8"),
         (b"\xef\xbb\xbfa,b\r\n1,\xe9\r\n", "line 2: not UTF-8"),
-        (b"a,b\n1,2\n3,\xc3", "line 3: not UTF-8"),
+        ("a,b\né,2\n3,".encode() + b"\xc3", "line 3: not UTF-8"),
         (b"a,b\n1,2\n3,\0\n", "line 3: a NUL byte"),
-        ("a,b\n1,2\n".encode("utf-16"), "is in UTF-16"),
-        (b"PK\x03\x04rest of a workbook", "is a workbook"),
         (b'a,b\n1,2\n3,"x\n5,6\n7,8\n', "line 3: a quote is opened here and never closed"),
         (b'a,b\n1,"x\ny"\n3,"x"y\n', "line 4: a quote within quotes"),
         (b'a,b\n1,2\n3,"' + b"x\n" * 70_000 + b'"\n', "line 3: a cell longer than 131,072 characters"),
@@ -153,7 +152,7 @@ def test_blocks_are_seamless(monkeypatch: pytest.MonkeyPatch, ending: str) -> No
     expected = [f"é🎉{number}" for number in range(200)]
     content = ending.join(["a,b", *(f"{name},{at}" for at, name in enumerate(expected))]).encode()
     for size in (1, 2, 3, 7, 64):
-        monkeypatch.setattr(recipients, "_BLOCK", size)
+        monkeypatch.setattr(source, "BLOCK", size)
         chunk = read_one(content)
         assert chunk.columns["a"] == expected
         assert chunk.lines == list(range(2, 202))
@@ -179,7 +178,7 @@ scraps = st.sampled_from(
 @given(st.one_of(st.binary(max_size=300), st.lists(scraps, max_size=60).map(b"".join)), st.integers(1, 64))
 def test_any_bytes_are_read_or_refused(content: bytes, block: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(recipients, "_BLOCK", block)
+        patch.setattr(source, "BLOCK", block)
         try:
             with open_recipients(io.BytesIO(content)) as opened:
                 chunks = list(opened)

@@ -1,7 +1,7 @@
 """Lost answers: looked up, adopted or sent again by what that proves, and never sent again by hope."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -101,6 +101,28 @@ def test_absence_counts_as_of_the_question_not_of_the_answer(lossy: World) -> No
     lossy.time.passed = 59
     assert recovery.reconcile(lossy.account).open == 1
     assert lossy.messages() == {"unknown": 3}
+
+
+def test_absence_counts_as_of_when_the_provider_saw_it(lossy: World) -> None:
+    lossy.provider.found = [replace(ABSENT, seen_at=lossy.time.now() + timedelta(seconds=59))]
+    lossy.time.passed = 80
+    assert recovery.reconcile(lossy.account).open == 1
+    assert lossy.messages() == {"unknown": 3}
+
+
+def test_looking_up_ends_before_its_lease_does_however_much_was_lost(world: World) -> None:
+    def slow() -> LookUp:
+        world.time.passed += 8
+        return UNCLEAR
+
+    world.provider = Finding(answers=[LOST] * 5, found=[slow])
+    world.enqueue(batches=5)
+    for _ in range(5):
+        assert world.step() == "unknown"
+    done = recovery.reconcile(world.account)
+    assert (done.open, done.left) == (3, "more is due")
+    recovery.reconcile(world.account)
+    assert len({tuple(lost.references) for lost in world.provider.looked[:5]}) == 5  # those left over come first
 
 
 @pytest.mark.parametrize("seen", [UNCLEAR, NEVER])

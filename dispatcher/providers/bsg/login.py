@@ -166,7 +166,7 @@ def usable_seconds(token: str, *, now: float) -> float:
         part = token.split(".")[1]
         text = base64.b64decode(part + "=" * (-len(part) % 4), altchars=b"-_", validate=True)
         claims = msgspec.json.decode(text, type=_Claims, strict=False)
-    except (IndexError, ValueError, msgspec.MsgspecError):
+    except (IndexError, ValueError, RecursionError, msgspec.MsgspecError):
         claims = _Claims()
     if claims.exp is not None and claims.exp > (issued := now if claims.iat is None else claims.iat):
         lasts = min(claims.exp - issued, _LONGEST_SECONDS)

@@ -23,6 +23,7 @@ _TURN = 10.0
 _REMEMBERED = 1.0
 """Seconds for which a token is used without asking the shared store again."""
 _ASSUMED_LIFE = 600.0  # U: where an answer does not say; K: 3600 is usual
+_LONGEST_LIFE = 30 * 86_400.0  # whatever it says
 _REFRESH_LIFE = 86_400.0  # U: for how long a refresh token serves; one that is refused is followed by a login
 _EARLY = (
     300.0  # seconds before its end that a token is replaced at the latest, or a fifth of its life if that is less
@@ -224,6 +225,7 @@ class Access:
 
     def _kept(self, granted: _Granted, origin: Origin) -> Pass:
         life = granted.expires_in if granted.expires_in is not None and granted.expires_in > 0 else _ASSUMED_LIFE
+        life = min(life, _LONGEST_LIFE)
         made = Pass.of(granted.access_token, origin)
         self._tokens.keep(self._spare, made.token, seconds=life * 0.95)
         if granted.refresh_token:

@@ -5,7 +5,8 @@ default). Sakari takes neither a send time, nor a sender, nor a reference of our
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
 
 from msgspec import Struct
@@ -59,8 +60,12 @@ class Sakari:
 
     name = "sakari"
 
-    def __init__(self, settings: Settings, tokens: Tokens) -> None:
+    def __init__(
+        self, settings: Settings, tokens: Tokens, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    ) -> None:
         grace = settings.lookup_grace_seconds
+        self._clock = clock
+        self._reading: finding.Reading | None = None
         self.capabilities = Capabilities(
             messages_per_request=settings.messages_per_request,
             characters=settings.characters,
@@ -160,7 +165,13 @@ class Sakari:
         since, pages = attempted_at - finding.SKEW, self._settings.receipt_pages
         if campaign.wanted(lost):
             return campaign.find(self._calls, lost, self._field, since, pages=pages, wait=wait)
-        return finding.judge(lost, since, finding.read(self._messages, since, pages=pages, wait=wait), self._field)
+        kept, now = self._reading, self._clock()
+        over = timedelta(seconds=self._settings.timeout)
+        if kept is not None and kept.tells_of(attempted_at, over=over, now=now):
+            return replace(finding.judge(lost, since, kept.listing, self._field), seen_at=kept.began)
+        listing = finding.read(self._messages, since, pages=pages, wait=wait)
+        self._reading = finding.Reading(listing=listing, since=since, began=now)
+        return finding.judge(lost, since, listing, self._field)
 
     def fetch_receipts(self, awaited: Sequence[Awaited], page: str | None = None, /) -> ReceiptPage:
         """Ask for a page of Sakari's messages, or for one of them; see `receipts`. Costs are as Sakari gives them (K).

@@ -26,6 +26,7 @@ from dispatcher.transport import Reply, Transport
 
 LIFETIME = 3600.0  # I: seconds, of a token that does not say
 EARLY = 60.0  # seconds before its end that a token is no longer used
+_LONGEST_SECONDS = 7 * 86_400.0  # whatever it says of itself
 LOGIN_SECONDS = 10.0  # that a login may take at most
 TURN = 15.0  # seconds for which the others leave a login to one worker
 
@@ -114,7 +115,7 @@ class Login:
         claims = _claims(token)
         begins = self._now() if claims.iat is None else claims.iat  # by their clock alone, where they tell both
         lifetime = LIFETIME if claims.exp is None else claims.exp - begins
-        return max(lifetime - EARLY, lifetime / 2, 0.001)
+        return min(max(lifetime - EARLY, lifetime / 2, 0.001), _LONGEST_SECONDS)
 
 
 def _claims(token: str) -> _Claims:
@@ -124,7 +125,7 @@ def _claims(token: str) -> _Claims:
     try:
         payload = base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4))
         return msgspec.json.decode(payload, type=_Claims)
-    except (ValueError, msgspec.MsgspecError):
+    except (ValueError, RecursionError, msgspec.MsgspecError):
         return _Claims()
 
 

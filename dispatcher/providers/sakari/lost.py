@@ -37,6 +37,8 @@ from dispatcher.providers.sakari.receipts import PAGE
 SKEW = timedelta(minutes=1)
 """By how much a message may seem older than the attempt."""
 
+_KEPT = timedelta(seconds=30)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listing:
@@ -44,6 +46,20 @@ class Listing:
 
     messages: Sequence[Message]
     whole: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """A list that was read for one lost batch, and may tell of others: many answers are lost together."""
+
+    listing: Listing
+    since: datetime  # how far back
+    began: datetime
+
+    def tells_of(self, attempted_at: datetime, *, over: timedelta, now: datetime) -> bool:
+        """Whether it was read far enough back, once that attempt was `over`, and not long ago."""
+        far = self.listing.whole and self.since <= attempted_at - SKEW
+        return far and attempted_at + over < self.began <= now < self.began + _KEPT
 
 
 def read(page: Callable[[int], MessagesAnswer], since: datetime, *, pages: int, wait: Callable[[], None]) -> Listing:

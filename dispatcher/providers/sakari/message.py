@@ -185,12 +185,12 @@ def flag(value: Loose) -> bool | None:
 
 
 def decimal(value: Raw) -> Decimal | None:
-    """Return an amount exactly as it was written, None for what is none."""
+    """Return an amount exactly as it was written, None for what is none (as is a million millions)."""
     try:
         amount = Decimal(bytes(value).decode().strip().strip('"'))
     except (InvalidOperation, UnicodeError):
         return None
-    return amount if amount.is_finite() else None
+    return amount if amount.is_finite() and amount.adjusted() < 12 else None
 
 
 def moment(value: When | str | None) -> datetime | None:

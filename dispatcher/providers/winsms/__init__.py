@@ -15,14 +15,15 @@ from dispatcher.errors import AuthenticationFailed
 from dispatcher.provider import (
     Answers,
     Awaited,
+    AwaitedMessages,
     Capabilities,
     IncomingPage,
     LookUp,
     OptOutPage,
     OutgoingBatch,
     Recall,
-    Receipt,
     ReceiptPage,
+    Receipts,
     ScheduledMessage,
     ScheduledPage,
     Tokens,
@@ -147,30 +148,25 @@ class WinSMS:
             Refused: WinSMS refused the request.
         """
         del page
-        by_id = {entry.provider_message_id or "": entry for entry in awaited}
-        by_id = {theirs: entry for theirs, entry in by_id.items() if wire.is_id(theirs)}
+        asked = AwaitedMessages.of(awaited)
+        by_id = wire.by_id(asked.provider_message_ids)
         if not by_id:
             return ReceiptPage(receipts=[])
         reply = self._transport.look_up("POST", "/sms/outgoing/status", body=wire.ids(list(by_id)))
-        rows = reply.json(wire.StatusAnswer).message_statuses
-        if rows is None:
+        found = reply.json(wire.StatusAnswer).message_statuses
+        if found is None:
             raise reply.unclear("it names no states")
-        receipts = []
-        for row in filter(None, rows):
-            entry = by_id.get(wire.word(row.api_message_id))
-            if entry is None:
-                continue
-            state, reason = wire.fate(row)
-            receipts.append(
-                Receipt(
-                    message_id=entry.message_id,
-                    state=state,
-                    reason=reason,
-                    at=wire.moment(row.status_time),
-                    cost=wire.decimal(row.credit_cost),
-                )
+        positions, rows = wire.matched(by_id, [row for row in found if row is not None])
+        states, reasons = wire.fates(rows)
+        return ReceiptPage(
+            receipts=Receipts(
+                message_ids=[asked.message_ids[at] for at in positions],
+                states=states,
+                reasons=reasons,
+                ats=wire.moments([row.status_time for row in rows]),
+                costs=wire.decimals([row.credit_cost for row in rows]),
             )
-        return ReceiptPage(receipts=receipts)
+        )
 
     def find(self, lost: OutgoingBatch, attempted_at: datetime, wait: Callable[[], None], /) -> LookUp:
         """Look for a scheduled batch whose answer was lost among what WinSMS holds; see `lost`, also for the danger.

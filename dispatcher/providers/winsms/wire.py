@@ -4,10 +4,11 @@ Marks in this file: K the vendor's document says so, I inferred, U unknown.
 """
 
 import re
-from collections import defaultdict, deque
-from collections.abc import Sequence
+from collections import Counter, defaultdict, deque
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal, InvalidOperation
+from functools import lru_cache
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
@@ -26,24 +27,25 @@ AROUND_A_TEXT = len(
 )
 """Bytes that a message adds to a `sendmulti` request besides its text as a JSON string, at most."""
 
+_POSITIONS = [str(at) for at in range(MOST_PER_REQUEST)]
 _ZONE = timezone(timedelta(hours=2))  # I: from the vendor's HTTP pages
 
 # --- What is sent: exactly as the vendor specifies -----------------------------------------------------------------
 
 
-class _Recipient(Struct, rename="camel"):
+class _Recipient(Struct, rename="camel", gc=False):
     mobile_number: str  # K: E.164 without the plus
     client_message_id: str  # the position in the batch: K: echoed, not saved; short, for the sake of the byte limit
 
 
-class _Message(Struct, rename="camel"):
+class _Message(Struct, rename="camel", gc=False):
     message: str
     recipients: list[_Recipient]
     max_segments: int  # K: 1..6, default 1. As many as were planned, so that nothing costs more than that
     scheduled_time: str | UnsetType = UNSET
 
 
-class _Messages(Struct):
+class _Messages(Struct, gc=False):
     messages: list[_Message]
 
 
@@ -56,7 +58,7 @@ def encoded(batch: OutgoingBatch) -> tuple[str, bytes]:
     if not 1 <= len(batch) <= MOST_PER_REQUEST or max(batch.segments) > 6:
         raise InvalidRequest(f"winsms: not sent: a batch of {len(batch)} messages, or of more than 6 segments each")
     when = UNSET if batch.scheduled_for is None else _minute(batch.scheduled_for)
-    recipients = [_Recipient(str(number), str(at)) for at, number in enumerate(batch.numbers)]
+    recipients = list(map(_Recipient, map(str, batch.numbers), _POSITIONS))
     content: _Message | _Messages
     if batch.texts is None and not batch.text:
         raise InvalidRequest("winsms: not sent: there is no text")
@@ -92,9 +94,20 @@ def ids(provider_message_ids: Sequence[str]) -> bytes:
     Raises:
         InvalidRequest: there are too many, or one is no id of WinSMS.
     """
-    if len(provider_message_ids) > MOST_PER_REQUEST or not all(map(is_id, provider_message_ids)):
+    if len(provider_message_ids) > MOST_PER_REQUEST or not _are_ids(provider_message_ids):
         raise InvalidRequest(f"winsms: not sent: more than {MOST_PER_REQUEST} ids, or one that is not a number")
-    return msgspec.json.encode([int(value) for value in provider_message_ids])
+    return msgspec.json.encode(list(map(int, provider_message_ids)))
+
+
+def by_id(provider_message_ids: Sequence[str | None]) -> dict[str, int]:
+    """Return the position of each id, without what is none of WinSMS's."""
+    found = {theirs: at for at, theirs in enumerate(provider_message_ids) if theirs}
+    return found if _are_ids(found) else {theirs: at for theirs, at in found.items() if is_id(theirs)}
+
+
+def _are_ids(values: Collection[str]) -> bool:
+    together = "".join(values)
+    return together.isascii() and together.isdecimal() and max(map(len, values)) <= 18 and all(values)
 
 
 def is_id(value: str) -> bool:
@@ -107,7 +120,7 @@ def is_id(value: str) -> bool:
 Loose = str | int | float | bool | None
 
 
-class SendRow(Struct, rename="camel"):
+class SendRow(Struct, rename="camel", gc=False):
     """What became of one recipient."""
 
     accepted: Loose = None
@@ -118,7 +131,7 @@ class SendRow(Struct, rename="camel"):
     credit_cost: Raw = Raw(b"null")
 
 
-class _SendMessage(Struct, rename="camel"):
+class _SendMessage(Struct, rename="camel", gc=False):
     recipients: list[SendRow | None] | None = None
 
 
@@ -129,7 +142,7 @@ class SendAnswer(Struct, rename="camel"):
     messages: list[_SendMessage | None] | None = None  # of `sendmulti`
 
 
-class StatusRow(Struct, rename="camel"):
+class StatusRow(Struct, rename="camel", gc=False):
     """The state of one message."""
 
     api_message_id: Loose = None
@@ -199,6 +212,14 @@ def answers(batch: OutgoingBatch, answer: SendAnswer) -> Answers:
     for message in answer.messages or ():
         if message is not None:
             rows += [row for row in message.recipients or () if row is not None]
+    # What nearly every answer is: everyone is accepted, in our order.
+    echoed = [row.client_message_id for row in rows]
+    if echoed == _POSITIONS[: len(batch)] and [row.accepted for row in rows].count(True) == len(rows):
+        given = [row.api_message_id for row in rows]
+        return Answers(
+            provider_message_ids=[str(one) if type(one) is int else word(one) or None for one in given],
+            costs=decimals([row.credit_cost for row in rows]),
+        )
     ids: list[str | None] = [None] * len(batch)
     costs: list[Decimal | None] = [None] * len(batch)
     refused: dict[int, Refusal] = {}
@@ -215,6 +236,9 @@ def answers(batch: OutgoingBatch, answer: SendAnswer) -> Answers:
         else:
             reason = word(row.accept_error)
             refused[position] = Refusal(reason=reason or "no reason given", opted_out=_key(reason) == "OPTEDOUT")
+    # Of an id that two messages have, nobody can say whose receipt it brings: both are accepted, and have none.
+    many = Counter(ids)
+    ids = [None if theirs is None or many[theirs] > 1 else theirs for theirs in ids]
     account = {_key(refusal.reason): refusal.reason for refusal in refused.values()}
     for key, error in _OF_THE_ACCOUNT.items():
         # Nobody was accepted, so the whole batch may go later; whoever was refused for himself is so again then.
@@ -254,20 +278,36 @@ def _positions(batch: OutgoingBatch, rows: Sequence[SendRow]) -> list[int | None
     return found
 
 
-def fate(row: StatusRow) -> tuple[MessageState, str | None]:
-    """Return the state that a status row tells of, and the vendor's own word where there is one."""
-    code = word(row.status_error_code)
+def matched(positions: Mapping[str, int], rows: Sequence[StatusRow]) -> tuple[list[int], Sequence[StatusRow]]:
+    """Return the rows about messages that were asked for, and their positions."""
+    if [row.api_message_id for row in rows] == list(map(int, positions)):  # nearly always: all, in our order
+        return list(positions.values()), rows
+    known = [(positions[theirs], row) for row in rows if (theirs := word(row.api_message_id)) in positions]
+    return [at for at, _ in known], [row for _, row in known]
+
+
+def fates(rows: Sequence[StatusRow]) -> tuple[list[MessageState], list[str | None]]:
+    """Return the states that status rows tell of, and the vendor's own words where there are some."""
+    told = [_fate(row.status_error_code, row.status_delivered) for row in rows]
+    return [state for state, _ in told], [reason for _, reason in told]
+
+
+@lru_cache(maxsize=1024, typed=True)  # 1 is no True here
+def _fate(error_code: Loose, delivered: Loose) -> tuple[MessageState, str | None]:
+    code = word(error_code)
     key = _key(code)
     if key in ("", "0"):  # K: blank in the vendor's prose, 0 in its example
-        return MessageState.DELIVERED if flag(row.status_delivered) else MessageState.SUBMITTED, None
+        return MessageState.DELIVERED if flag(delivered) else MessageState.SUBMITTED, None
     # A row that contradicts itself decides nothing: a final state never moves.
-    if key in _UNDELIVERED and flag(row.status_delivered) is not True:
+    if key in _UNDELIVERED and flag(delivered) is not True:
         return MessageState.UNDELIVERED, code
     return MessageState.SUBMITTED, code
 
 
 def word(value: Loose) -> str:
     """Return a word or an id as text, "" for none."""
+    if type(value) is int:
+        return str(value)
     if isinstance(value, str):
         return value.strip()[:200]
     if value is None or isinstance(value, bool):
@@ -294,17 +334,37 @@ def digits(value: Loose) -> str:
 
 
 def decimal(value: Raw) -> Decimal | None:
-    """Return an amount exactly as it was written, None for what is none."""
+    """Return an amount exactly as it was written, None for what is none (as is a million millions)."""
+    return _decimal(bytes(value))
+
+
+def decimals(values: Sequence[Raw]) -> list[Decimal | None]:
+    """Return amounts as `decimal` does; few of them differ."""
+    return list(map(_decimal, map(bytes, values)))
+
+
+@lru_cache(maxsize=1024)
+def _decimal(written: bytes) -> Decimal | None:
     try:
-        amount = Decimal(bytes(value).decode().strip().strip('"'))
+        amount = Decimal(written.decode().strip().strip('"'))
     except (InvalidOperation, UnicodeError):
         return None
-    return amount if amount.is_finite() else None
+    return amount if amount.is_finite() and amount.adjusted() < 12 else None
 
 
 def moment(value: Loose) -> datetime | None:
     """Return a time of the vendor's, YYYYMMDDHHmm or with seconds, in UTC; None for what is none."""
-    text = word(value)
+    return _moment(word(value))
+
+
+def moments(values: Sequence[Loose]) -> list[datetime | None]:
+    """Return times as `moment` does; few of them differ."""
+    known = {value: moment(value) for value in set(values)}
+    return [known[value] for value in values]
+
+
+@lru_cache(maxsize=1024)
+def _moment(text: str) -> datetime | None:
     if len(text) not in (12, 14) or not is_id(text):
         return None
     try:

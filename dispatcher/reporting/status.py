@@ -1,23 +1,14 @@
-"""Tells what has become of a campaign: its status as plain data, and a report with one line an input row."""
+"""Tells what has become of a campaign as a whole: its status as plain data, for people and programs."""
 
-import csv
-import json
-from collections.abc import Iterable
-from dataclasses import fields
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any, TextIO
+from typing import Any
 
 from dispatcher.batch import BatchState
 from dispatcher.campaign import CampaignState
-from dispatcher.ledger import Campaign, Ledger, ReportLine
+from dispatcher.ledger import Campaign, Ledger
 from dispatcher.message import OPEN_MESSAGE_STATES, MessageState
 from dispatcher.release import held
-
-COLUMNS = tuple(field.name for field in fields(ReportLine))
-"""The columns of a report, in order."""
-
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def moment(value: datetime | None) -> str | None:
@@ -89,20 +80,6 @@ def amount(value: Decimal) -> int | float:
     return int(value) if value == value.to_integral_value() else float(value)
 
 
-def write_report(lines: Iterable[ReportLine], *, form: str, out: TextIO) -> int:
-    """Write one line an input row as `csv` or `jsonl`, and return how many there were."""
-    many = 0
-    if form == "csv":
-        writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        for many, line in enumerate(lines, 1):  # noqa: B007 - the count outlives the loop
-            writer.writerow([_cell(name, getattr(line, name)) for name in COLUMNS])
-        return many
-    for many, line in enumerate(lines, 1):  # noqa: B007 - the count outlives the loop
-        out.write(json.dumps({name: _plain(getattr(line, name)) for name in COLUMNS}, ensure_ascii=False) + "\n")
-    return many
-
-
 def _reason(campaign: Campaign, batches: dict[BatchState, int] | Any) -> str | None:
     if campaign.reason is not None or campaign.state is not CampaignState.RUNNING:
         return campaign.reason
@@ -111,24 +88,3 @@ def _reason(campaign: Campaign, batches: dict[BatchState, int] | Any) -> str | N
         noun = "batch is" if unknown == 1 else "batches are"
         return f"{unknown} {noun} unknown: the answer was lost, so nothing of it is sent again"
     return None
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, datetime):
-        return moment(value)
-    return amount(value) if isinstance(value, Decimal) else value
-
-
-def harmless(text: str) -> str:
-    """Return text that no spreadsheet takes for a formula."""
-    return "'" + text if text.startswith(_FORMULA) else text
-
-
-def _cell(name: str, value: object) -> object:
-    """Return a value for a spreadsheet: what came from outside may not become a formula."""
-    plain = _plain(value)
-    if plain is None:
-        return ""
-    if isinstance(plain, str) and not (name == "number" and plain[1:].isdigit()):
-        return harmless(plain)
-    return plain

@@ -1,0 +1,60 @@
+"""Reads the recipients of an earlier campaign as a list, to send to some of them again."""
+
+import hashlib
+from collections.abc import Collection, Iterator, Sequence
+
+from dispatcher.errors import UsageError
+from dispatcher.ledger import Campaign, Ledger
+from dispatcher.message import MessageState
+from dispatcher.planning.reading.rows import Chunk
+from dispatcher.template import compile_template, unpack_fields
+
+_PHONE = "phone"
+
+
+class SentBefore:
+    """Those messages of a campaign that are in one of some states, and were not sent again yet.
+
+    Their rows are those of the first campaign: so an input row can be followed through all of its campaigns.
+    """
+
+    def __init__(self, ledger: Ledger, campaign: Campaign, states: Collection[MessageState]) -> None:
+        """Prepare to read; nothing is read before `chunks`.
+
+        Raises:
+            UsageError: its texts and numbers were erased.
+        """
+        if campaign.erased_at is not None:
+            raise UsageError(f"campaign {campaign.public_id} was erased: nobody is left to send to again")
+        self._ledger, self._campaign, self._states = ledger, campaign, states
+        self._fields = compile_template(campaign.template).fields
+        self._digest = hashlib.sha256()
+        self.name = f"campaign {campaign.public_id}"
+        self.header = (_PHONE, *self._fields)
+        self.notes: Sequence[str] = ()
+        self.guess = ""
+
+    def chunks(self) -> Iterator[Chunk]:
+        """Yield the rows, batch by batch."""
+        already = self._ledger.reports.retried(self._campaign)
+        passed = 0
+        for some in self._ledger.reports.sent_to(self._campaign, self._states):
+            chosen = [
+                at for at, row in enumerate(some.rows) if row not in already and some.numbers[at] > 0
+            ]  # who was forgotten has no number any more
+            passed += len(some.rows) - len(chosen)
+            if not chosen:
+                continue
+            stored = {} if some.fields is None else unpack_fields(some.fields)
+            rows = [some.rows[at] for at in chosen]
+            columns = {_PHONE: [f"+{some.numbers[at]}" for at in chosen]}
+            for field in self._fields:
+                columns[field] = [stored[field][some.positions[at]] for at in chosen]
+            self._digest.update(repr(rows).encode())
+            yield Chunk(rows=rows, lines=rows, columns=columns, unit="row")
+        if passed:
+            self.notes = (f"{passed:,} rows were passed over: they were sent again before, or erased",)
+
+    def digest(self) -> str:
+        """Return the sha256 of the rows chosen."""
+        return self._digest.hexdigest()

@@ -1,0 +1,21 @@
+"""Reporting: what has become of a campaign, as a whole, by rows, in figures and on a page."""
+
+from dispatcher.reporting.page import write_page
+from dispatcher.reporting.rows import COLUMNS, FORMS, as_json, harmless, write_report
+from dispatcher.reporting.status import amount, moment, status, summary
+from dispatcher.reporting.summary import Summary, summarise
+
+__all__ = [
+    "COLUMNS",
+    "FORMS",
+    "Summary",
+    "amount",
+    "as_json",
+    "harmless",
+    "moment",
+    "status",
+    "summarise",
+    "summary",
+    "write_page",
+    "write_report",
+]

@@ -1,0 +1,61 @@
+"""The Celery application takes the settings of each broker; it is imported anew for each, as a worker does."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ASK = """
+import json
+from workers.app import app
+queues = [queue.name for queue in app.amqp.queues.values()]
+durable = all(queue.durable for queue in app.amqp.queues.values())
+names = ("broker_transport_options", "broker_heartbeat", "worker_enable_remote_control", "worker_send_task_events",
+         "task_acks_late", "worker_prefetch_multiplier", "broker_connection_max_retries")
+print(json.dumps({name: app.conf[name] for name in names} | {"queues": queues, "durable": durable,
+      "transport": app.connection().transport_cls}))
+"""
+
+
+def conf(folder: Path, broker: str) -> dict:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("DISPATCHER_")}
+    environment |= {"DISPATCHER_HOME": str(folder), "DISPATCHER_BROKER_URL": broker}
+    done = subprocess.run(
+        [sys.executable, "-c", ASK], env=environment, capture_output=True, text=True, timeout=60, check=True
+    )
+    found: dict = json.loads(done.stdout)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("broker", "has", "has_not"),
+    [
+        (
+            "redis://127.0.0.1:6390/0",
+            {"socket_timeout", "socket_keepalive", "visibility_timeout"},
+            {"confirm_publish"},
+        ),
+        ("redis+socket:///tmp/no.sock", {"socket_timeout", "visibility_timeout"}, {"socket_keepalive"}),
+        (
+            "amqp://user:secret@127.0.0.1:5699/dispatcher",
+            {"confirm_publish"},
+            {"socket_timeout", "visibility_timeout"},
+        ),
+    ],
+)
+def test_each_broker_gets_its_own_options(tmp_path: Path, broker: str, has: set[str], has_not: set[str]) -> None:
+    found = conf(tmp_path, broker)
+    options = set(found["broker_transport_options"])
+    assert has <= options
+    assert not has_not & options
+    assert found["transport"] == broker.partition(":")[0].partition("+")[0]
+    # What RabbitMQ 4.3 refuses to declare is never asked for, and no bell is kept in a worker's memory.
+    assert found["durable"]
+    assert set(found["queues"]) == {"periodic", "submit.bsg", "submit.netsapiens", "submit.sakari", "submit.winsms"}
+    assert (found["worker_enable_remote_control"], found["worker_send_task_events"]) == (False, False)
+    assert (found["task_acks_late"], found["worker_prefetch_multiplier"]) == (False, 1)
+    assert found["broker_connection_max_retries"] is None
+    assert found["broker_heartbeat"] == 10
