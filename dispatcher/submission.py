@@ -141,7 +141,8 @@ def _lease(a: Account) -> timedelta:
 
 def _plain(claim: Claim, content: BatchContent) -> bool:
     """Whether a claimed batch needs no more than its request: it has no time of its own, and nothing to prepare."""
-    return bool(content.positions) and claim.send_at is None and claim.zone is None and not content.options
+    timed = claim.send_at is not None or claim.zone is not None or claim.expires_at is not None
+    return bool(content.positions) and not timed and not content.options
 
 
 def _prepare_next(a: Account, head: Head) -> Step:
