@@ -16,8 +16,8 @@ log = logging.getLogger(__name__)
 
 _NO_THROUGHPUT = "throughput: sending goes first"
 _AT_ONCE = 100
-_QUESTIONS_AT_ONCE = 8
-_WORTH_A_COMMIT = 500
+_QUESTIONS_AT_ONCE = 16
+_WORTH_A_COMMIT = 2000
 _LONGEST_PAUSE = timedelta(hours=1)
 _AGE_SHARE = 10
 """A message is asked for again after a tenth of its age, so that old ones cost little."""
