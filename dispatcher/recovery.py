@@ -42,7 +42,7 @@ def sweep(ledger: Ledger, *, receipt_windows: Mapping[str, timedelta], who: str,
     """
     expired = ledger.outcomes.settle_expired(now=now, receipt_windows=receipt_windows)
     cancelled = ledger.campaigns.settle_cancelled(who=who, now=now)
-    expired_batches = ledger.timing.expire(who=who, now=now)
+    out_of_time = ledger.campaigns.settle_out_of_time(who=who, now=now)
     closed = ledger.receipts.close_windows(who=who, now=now)
     drafts = ledger.plans.discard_abandoned(now=now)
     care.judge(ledger, who=who, now=now)
@@ -51,11 +51,9 @@ def sweep(ledger: Ledger, *, receipt_windows: Mapping[str, timedelta], who: str,
         log.warning("leases.expired batches=%d", expired)
     for campaign, state in moved:
         log.info("campaign.%s campaign=%s", state.value, campaign)
-    if expired_batches:
-        log.info("campaign.expired batches=%d", expired_batches)
-    return Swept(
-        expired=expired, cancelled=cancelled + expired_batches, closed=closed, drafts=drafts, moved=tuple(moved)
-    )
+    if out_of_time:
+        log.info("campaign.expired batches=%d", out_of_time)
+    return Swept(expired=expired, cancelled=cancelled + out_of_time, closed=closed, drafts=drafts, moved=tuple(moved))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

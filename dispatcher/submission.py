@@ -1,10 +1,10 @@
-"""Submits the best due batch: claim → permit → attempt recorded → one request → outcome recorded.
+"""Submits the best due batch: permit → claim → attempt recorded → one request → outcome recorded.
 
 This is the only module that calls `Provider.submit`, and it does so at one place, between two commits.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -24,18 +24,19 @@ from dispatcher.errors import (
     ThroughputUnavailable,
 )
 from dispatcher.failpoints import reach
-from dispatcher.ledger import BatchContent, Claim
+from dispatcher.ledger import BatchContent, Claim, Head
 from dispatcher.provider import Answers, OutgoingBatch, Prepares
 from dispatcher.release import SLICE, handover, local_hours
 from dispatcher.rendering import render_content
+from dispatcher.throughput import Permit
 
 log = logging.getLogger(__name__)
 
 MAX_WAIT = 1.0
-"""Seconds that a claimed batch is held while its permit comes due; for longer it is handed back."""
+"""Seconds that a permit, or a claimed batch, is waited for."""
 
-_COMMIT_LEAD = 0.02
-"""Seconds before the permit's instant at which the attempt is committed, so that the request leaves in time."""
+_COMMIT_LEAD = 0.03
+"""Seconds before the permit's instant at which claim and attempt are committed, so that the request leaves in time."""
 
 _CLAIM_SECONDS = 5.0
 """Seconds that a claim is held beyond the margin; what comes before the attempt takes far less."""
@@ -81,56 +82,83 @@ def submit_next(account: Account) -> Step:
         ThroughputUnavailable: Redis is away; nothing was sent.
         LedgerError: the ledger is away; what was under way is settled when the lease ends.
     """
-    a, name = account, account.name
+    a = account
     reach("before_claim")
-    if spending.rests(a.ledger, name, a.allowance, now=a.clock()):
+    if spending.rests(a.ledger, a.name, a.allowance, now=a.clock()):
         return Step(outcome="no_budget", go_on=False)
-    if not (a.limits.requests_per_second or a.limits.segments_per_second):
-        return _submit_unlimited(a)
-    # Asked first, so that a claim is not taken and handed back again and again while throughput is short.
-    segments = a.ledger.batches.next_segments(name, now=a.clock())
-    if segments is None:
-        return Step(outcome="idle", go_on=False)
-    if a.throughput.wait(name, a.limits, segments=segments) > MAX_WAIT:
-        return Step(outcome="waiting", go_on=False)
-    lease = timedelta(seconds=_CLAIM_SECONDS + a.timeout + a.lease_margin)
-    claim = a.ledger.batches.claim(name, owner=a.who, now=a.clock(), lease=lease, allowance=a.allowance)
-    if claim is None:
-        return Step(outcome="idle", go_on=False)
-    reach("after_claim")
-    return _submit_claimed(a, claim, a.ledger.batches.content(claim))
-
-
-def _submit_unlimited(a: Account) -> Step:
-    """Where there is nothing to wait for but a pause: the permit first, then claim and attempt in one commit."""
-    permit = a.reserve(segments=1, max_wait=MAX_WAIT)
+    segments, lead = 1, 0.0
+    if a.limits.requests_per_second or a.limits.segments_per_second:
+        head = a.ledger.batches.head(a.name, now=a.clock())
+        if head is None:
+            return Step(outcome="idle", go_on=False)
+        if head.options and isinstance(a.provider, Prepares):
+            return _prepare_next(a, head)
+        segments, lead = head.segments, _COMMIT_LEAD
+    permit = a.reserve(segments=segments, max_wait=MAX_WAIT, lead=lead)
     if not permit.granted:
         return Step(outcome="waiting", go_on=False)
-    a.sleep_until(permit.send_at())
+    a.sleep_until(permit.send_at() - lead)
     reach("after_permit")
+    held = _Held(permit=permit, segments=segments)
     # The lease runs from the commit; the request must be over, or never begin, before it ends.
-    deadline = a.monotonic() + a.timeout + MAX_WAIT
-    lease = timedelta(seconds=a.timeout + MAX_WAIT + a.lease_margin)
+    deadline, lease = _deadline(a), _lease(a)
+
+    def ready(claim: Claim, content: BatchContent) -> bool:
+        reach("after_claim")
+        return _plain(claim, content) and held.covers(content.segments, a)
+
     taken = a.ledger.batches.claim_and_begin(
-        a.name, owner=a.who, now=a.clock(), lease=lease, ready=_plain, allowance=a.allowance
+        a.name, owner=a.who, now=a.clock(), lease=lease, ready=ready, allowance=a.allowance
     )
     if taken is None:
         return Step(outcome="idle", go_on=False)
     claim, content, begun = taken
     if not begun:
-        return _submit_claimed(a, claim, content)
+        return _submit_claimed(a, claim, content, held)
     reach("after_attempt")
     batch = render_content(claim.campaign, claim.number, content, scheduled_for=None)
-    return _request(a, claim, content, batch, deadline=deadline)
+    return _send(a, claim, content, batch, permit, until=None, deadline=deadline)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Held:
+    """A permit that was reserved for so many segments, before it was known for which batch."""
+
+    permit: Permit
+    segments: int
+
+    def covers(self, segments: Sequence[int], a: Account) -> bool:
+        return a.limits.segments_per_second is None or sum(segments) <= self.segments
+
+
+def _deadline(a: Account) -> float:
+    return a.monotonic() + a.timeout + MAX_WAIT
+
+
+def _lease(a: Account) -> timedelta:
+    return timedelta(seconds=a.timeout + MAX_WAIT + a.lease_margin)
 
 
 def _plain(claim: Claim, content: BatchContent) -> bool:
     """Whether a claimed batch needs no more than its request: it has no time of its own, and nothing to prepare."""
+    timed = claim.send_at is not None or claim.zone is not None or claim.expires_at is not None
+    return bool(content.positions) and not timed and not content.options
+
+
+def _prepare_next(a: Account, head: Head) -> Step:
+    """Claim what needs calls beforehand: these take their time, so the permit comes after them."""
+    # Asked first, so that a claim is not taken and handed back again and again while throughput is short.
+    if a.throughput.wait(a.name, a.limits, segments=head.segments) > MAX_WAIT:
+        return Step(outcome="waiting", go_on=False)
+    lease = timedelta(seconds=_CLAIM_SECONDS + a.timeout + a.lease_margin)
+    claim = a.ledger.batches.claim(a.name, owner=a.who, now=a.clock(), lease=lease, allowance=a.allowance)
+    if claim is None:
+        return Step(outcome="idle", go_on=False)
     reach("after_claim")
-    return bool(content.positions) and claim.send_at is None and claim.zone is None and not content.options
+    return _submit_claimed(a, claim, a.ledger.batches.content(claim), None)
 
 
-def _submit_claimed(a: Account, claim: Claim, content: BatchContent) -> Step:
+def _submit_claimed(a: Account, claim: Claim, content: BatchContent, held: _Held | None) -> Step:
     """Take a claimed batch through its attempt, or hand it back."""
     content = _expressible(a, content)
     if not content.positions:
@@ -155,30 +183,37 @@ def _submit_claimed(a: Account, claim: Claim, content: BatchContent) -> Step:
     if batch.options and not _prepared(a, claim, batch):
         return Step(outcome="not_prepared", go_on=False)
     ends = [end for end in (way.until, claim.expires_at) if end is not None]
-    return _attempt(a, claim, content, batch, until=min(ends, default=None))
+    return _attempt(a, claim, content, batch, held, until=min(ends, default=None))
 
 
 def _attempt(
-    a: Account, claim: Claim, content: BatchContent, batch: OutgoingBatch, *, until: datetime | None
+    a: Account,
+    claim: Claim,
+    content: BatchContent,
+    batch: OutgoingBatch,
+    held: _Held | None,
+    *,
+    until: datetime | None,
 ) -> Step:
-    """Wait for the permit of a claimed batch, and record the attempt just before the request leaves."""
+    """Record the attempt of a claimed batch just before its permit's instant, and send it."""
     segments = sum(batch.segments)
-    try:
-        permit = a.reserve(segments=segments, max_wait=MAX_WAIT, lead=_COMMIT_LEAD)
-    except ThroughputUnavailable as error:
-        a.ledger.outcomes.hand_back(claim, now=a.clock(), why=str(error))
-        raise
-    if not permit.granted:
-        a.ledger.outcomes.hand_back(claim, now=a.clock(), why="throughput")
-        return Step(outcome="waiting", go_on=False)
-    reach("after_permit")
+    if held is not None and held.covers(batch.segments, a) and not held.permit.late(a.monotonic()):
+        permit = held.permit
+    else:
+        try:
+            permit = a.reserve(segments=segments, max_wait=MAX_WAIT, lead=_COMMIT_LEAD)
+        except ThroughputUnavailable as error:
+            a.ledger.outcomes.hand_back(claim, now=a.clock(), why=str(error))
+            raise
+        if not permit.granted:
+            a.ledger.outcomes.hand_back(claim, now=a.clock(), why="throughput")
+            return Step(outcome="waiting", go_on=False)
+        reach("after_permit")
     a.sleep_until(permit.send_at() - _COMMIT_LEAD)
     if until is not None and a.clock() >= until:
         a.ledger.outcomes.hand_back(claim, now=a.clock(), why=_TOO_LATE)
         return Step(outcome="withdrawn", go_on=True)
-    # The lease runs from the commit; the request must be over, or never begin, before it ends.
-    deadline = a.monotonic() + a.timeout + MAX_WAIT
-    lease = timedelta(seconds=a.timeout + MAX_WAIT + a.lease_margin)
+    deadline, lease = _deadline(a), _lease(a)
     if not a.ledger.batches.begin_attempt(claim, now=a.clock(), lease=lease, scheduled_for=batch.scheduled_for):
         short = spending.stop_if_short(a.ledger, claim, who=a.who, now=a.clock())
         a.ledger.outcomes.hand_back(
@@ -186,10 +221,24 @@ def _attempt(
         )
         return Step(outcome="withdrawn", go_on=True)
     reach("after_attempt")
+    return _send(a, claim, content, batch, permit, until=until, deadline=deadline)
+
+
+def _send(
+    a: Account,
+    claim: Claim,
+    content: BatchContent,
+    batch: OutgoingBatch,
+    permit: Permit,
+    *,
+    until: datetime | None,
+    deadline: float,
+) -> Step:
+    """Make the request of a recorded attempt at the permit's instant; a permit missed is replaced by another."""
     try:
         a.sleep_until(permit.send_at())
         while permit.late(a.monotonic()):
-            permit = a.reserve(segments=segments, max_wait=MAX_WAIT)
+            permit = a.reserve(segments=sum(batch.segments), max_wait=MAX_WAIT)
             if not permit.granted or permit.send_at() > deadline - a.timeout:
                 a.ledger.outcomes.not_submitted(claim, now=a.clock(), why="its permit came too late")
                 return Step(outcome="waiting", go_on=False)

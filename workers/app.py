@@ -4,6 +4,7 @@ A message here is a doorbell: it says that a provider has work, never which. All
 """
 
 import logging
+import sys
 from typing import Any
 
 from celery import Celery, signals
@@ -17,6 +18,8 @@ from workers.pump import Pump
 runtime = start()
 settings = runtime.settings
 failpoints.arm(settings.failpoint)
+# A thread whose permit comes due waits this long at most for one that computes; the default is the permit's whole margin.
+sys.setswitchinterval(0.001)
 app = Celery("dispatcher", broker=settings.broker_url, include=["workers.tasks"])
 
 SUBMIT = "submit."

@@ -8,7 +8,7 @@ from typing import Any
 from dispatcher.batch import BatchState
 from dispatcher.ledger.care import RELEASED, released_through
 from dispatcher.ledger.database import Database, Transaction, micros, moment
-from dispatcher.ledger.rows import Allowance, BatchContent, Claim
+from dispatcher.ledger.rows import Allowance, BatchContent, Claim, Head
 from dispatcher.ledger.spending import Cost, affordable, reserve, watched
 from dispatcher.ledger.trail import count, note_batch_move, shifts
 from dispatcher.message import MESSAGES_PER_BATCH, MessageState
@@ -22,8 +22,8 @@ class Batches:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def next_segments(self, provider: str, *, now: datetime) -> int | None:
-        """Return the segments of the batch that would be claimed now, None where none is due."""
+    def head(self, provider: str, *, now: datetime) -> Head | None:
+        """Return what is known of the batch that would be claimed now, None where none is due."""
         with self._database.read() as tx:
             campaign = _best(tx, provider, now=now)
             if campaign is None:
@@ -33,7 +33,7 @@ class Batches:
                 campaign_id=campaign.id,
                 now=micros(now),
             )
-        return None if batch is None else int(batch.segments)
+        return None if batch is None else Head(segments=int(batch.segments), options=campaign.options != "{}")
 
     def claim(
         self, provider: str, *, owner: str, now: datetime, lease: timedelta, allowance: Allowance | None = None
@@ -120,7 +120,7 @@ _NEXT = (
 def _best(tx: Transaction, provider: str, *, now: datetime, lock: str = "") -> Any:
     """Return the campaign whose turn it is: of those with something due, the one served least at highest priority."""
     return tx.first(
-        "SELECT c.id, c.public_id, c.budget, c.released_through, c.fallbacks, c.down_since, c.brand, c.rules, c.expires_at"
+        "SELECT c.id, c.public_id, c.budget, c.released_through, c.fallbacks, c.down_since, c.brand, c.rules, c.expires_at, c.options"
         f" FROM campaign c WHERE c.provider = :provider AND c.state IN ('running', 'scheduled') AND {_NOT_EXPIRED}"
         " AND EXISTS (SELECT 1 FROM batch b WHERE b.campaign_id = c.id AND b.state = 'pending'"
         f" AND b.due_at <= :now{RELEASED}) ORDER BY c.priority DESC, c.served, c.id LIMIT 1{lock}",

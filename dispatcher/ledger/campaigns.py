@@ -23,6 +23,10 @@ _COLUMNS = (
     " finished_at"
 )
 
+CANCELLED = "campaign cancelled"
+EXPIRED = "expired before it was sent"
+"""Why a message was never sent, as the report says it."""
+
 
 class Campaigns:
     """Everything about a campaign as a whole."""
@@ -136,11 +140,22 @@ class Campaigns:
         The cancel itself is the campaign's state; this writes down, in portions of about `most` messages, what it
         came to.
         """
-        one = "" if campaign_id is None else " AND c.id = :campaign_id"
-        parameters: dict[str, Any] = {} if campaign_id is None else {"campaign_id": campaign_id}
+        if campaign_id is None:
+            return self._cancel_pending("c.state = 'cancelled'", CANCELLED, who=who, now=now, most=most)
+        one = "c.state = 'cancelled' AND c.id = :campaign_id"
+        return self._cancel_pending(one, CANCELLED, who=who, now=now, most=most, campaign_id=campaign_id)
+
+    def settle_out_of_time(self, *, who: str, now: datetime, most: int = _SETTLED_AT_ONCE) -> int:
+        """Cancel some pending batches of campaigns that have expired, with their messages; return how many batches."""
+        which = "c.state IN ('scheduled', 'running', 'paused') AND c.expires_at <= :moment"
+        return self._cancel_pending(which, EXPIRED, who=who, now=now, most=most, moment=micros(now))
+
+    def _cancel_pending(
+        self, which: str, reason: str, *, who: str, now: datetime, most: int, **parameters: Any
+    ) -> int:
         left = (
             "SELECT b.id, b.campaign_id, b.messages FROM campaign c JOIN batch b ON b.campaign_id = c.id"
-            f" WHERE c.state = 'cancelled' AND b.state = 'pending'{one} ORDER BY b.campaign_id, b.due_at, b.id LIMIT :most"
+            f" WHERE {which} AND b.state = 'pending' ORDER BY b.campaign_id, b.due_at, b.id LIMIT :most"
         )
         with self._database.read() as tx:
             if tx.first(left, most=1, **parameters) is None:
@@ -155,7 +170,7 @@ class Campaigns:
                 messages += batch.messages
                 by_campaign.setdefault(int(batch.campaign_id), []).append(int(batch.id))
             for campaign, batches in by_campaign.items():
-                _cancel_batches(tx, campaign, batches, who=who, now=now)
+                _cancel_batches(tx, campaign, batches, reason, who=who, now=now)
             return sum(map(len, by_campaign.values()))
 
     def advance(self, *, who: str, now: datetime) -> list[tuple[str, CampaignState]]:
@@ -195,18 +210,21 @@ def _next_state(row: Any, now: datetime) -> CampaignState | None:
     return None
 
 
-def _cancel_batches(tx: Transaction, campaign_id: int, batches: list[int], *, who: str, now: datetime) -> None:
+def _cancel_batches(
+    tx: Transaction, campaign_id: int, batches: list[int], reason: str, *, who: str, now: datetime
+) -> None:
     """Cancel pending batches of one campaign; those with neighbouring ids are one range of messages."""
     tx.run(
-        "UPDATE batch SET state = 'cancelled', reason = 'campaign cancelled'"
-        f" WHERE state = 'pending' AND id {tx.in_ids}",
+        f"UPDATE batch SET state = 'cancelled', reason = :reason WHERE state = 'pending' AND id {tx.in_ids}",
+        reason=reason,
         ids=tx.ids(batches),
     )
     changes = shifts("batch", [("pending", "cancelled", len(batches))])
     for first, last in _runs(sorted(batches)):
         many = tx.run(
-            "UPDATE message SET state = 'cancelled', reason = 'campaign cancelled', settled_at = :now"
+            "UPDATE message SET state = 'cancelled', reason = :reason, settled_at = :now"
             " WHERE id >= :first AND id < :end AND state = 'queued'",
+            reason=reason,
             now=micros(now),
             first=first * MESSAGES_PER_BATCH,
             end=(last + 1) * MESSAGES_PER_BATCH,
@@ -223,6 +241,7 @@ def _cancel_batches(tx: Transaction, campaign_id: int, batches: list[int], *, wh
         campaign_id=campaign_id,
         before=BatchState.PENDING.value,
         after=BatchState.CANCELLED.value,
+        why=None if reason == CANCELLED else reason,
     )
 
 

@@ -151,6 +151,14 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Head:
+    """The batch at the head of a provider's queue: what its permit must be for."""
+
+    segments: int
+    options: bool  # whether its campaign has options, which may need calls beforehand
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BatchContent:
     """What a claimed batch is to say to whom, in columns; only the messages that are still queued."""
 

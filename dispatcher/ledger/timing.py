@@ -1,16 +1,11 @@
-"""Moves the times at which pending batches fall due: held until hours begin, paced over a time, or expired."""
+"""Moves the times at which pending batches fall due: held until hours begin, or paced over a time."""
 
 from datetime import datetime, timedelta
 
-from dispatcher.batch import BatchState
 from dispatcher.campaign import CampaignState
 from dispatcher.ledger.database import Database, Transaction, micros, moment
-from dispatcher.ledger.messages import move_batch_messages
 from dispatcher.ledger.rows import Claim
-from dispatcher.ledger.trail import count, note, shifts
-from dispatcher.message import MessageState
-
-EXPIRED = "expired before it was sent"
+from dispatcher.ledger.trail import note
 
 _MICROSECOND = timedelta(microseconds=1)
 _MINUTE = 60_000_000
@@ -130,50 +125,6 @@ class Timing:
                 begin=begin // _MICROSECOND,
                 end=end // _MICROSECOND,
             )
-
-    def expire(self, *, who: str, now: datetime, most: int = 25) -> int:
-        """Cancel some pending batches of campaigns whose time is over, with their messages; return how many."""
-        over = (
-            "SELECT b.id, b.campaign_id FROM campaign c JOIN batch b ON b.campaign_id = c.id"
-            " WHERE c.state IN ('scheduled', 'running', 'paused') AND c.expires_at <= :now AND b.state = 'pending'"
-            " LIMIT :most"
-        )
-        with self._database.read() as tx:
-            if tx.first(over, now=micros(now), most=1) is None:
-                return 0
-        with self._database.write() as tx:
-            lock = " FOR UPDATE OF b SKIP LOCKED" if tx.postgresql else ""
-            batches = tx.rows(over + lock, now=micros(now), most=most)
-            cancelled: dict[int, int] = {}
-            for batch in batches:
-                cancelled[batch.campaign_id] = cancelled.get(batch.campaign_id, 0) + 1
-                tx.run(
-                    "UPDATE batch SET state = 'cancelled', reason = :why WHERE id = :id AND state = 'pending'",
-                    why=EXPIRED,
-                    id=batch.id,
-                )
-                changes = shifts("batch", [("pending", "cancelled", 1)]) | move_batch_messages(
-                    tx,
-                    int(batch.id),
-                    MessageState.QUEUED,
-                    MessageState.CANCELLED,
-                    reason=EXPIRED,
-                    settled_at=micros(now),
-                )
-                count(tx, campaign_id=int(batch.campaign_id), batch_id=int(batch.id), changes=changes)
-            for campaign_id, many in cancelled.items():
-                note(
-                    tx,
-                    at=now,
-                    who=who,
-                    subject="batch",
-                    what=f"{many} cancelled",
-                    campaign_id=campaign_id,
-                    before=BatchState.PENDING.value,
-                    after=BatchState.CANCELLED.value,
-                    why=EXPIRED,
-                )
-            return len(batches)
 
 
 def _lock(tx: Transaction, campaign_id: int) -> None:

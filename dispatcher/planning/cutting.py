@@ -31,15 +31,9 @@ class Cutter:
     """Holds, for each group, the messages that do not fill a batch yet. Every text fits into a request of its own."""
 
     def __init__(
-        self,
-        template: Template,
-        capabilities: Capabilities,
-        *,
-        due_at: datetime,
-        send_at: datetime | None,
-        zone: str | None = None,
+        self, template: Template, capabilities: Capabilities, *, due_at: datetime, send_at: datetime | None
     ) -> None:
-        self._due_at, self._send_at, self._zone = due_at, send_at, zone
+        self._due_at, self._send_at = due_at, send_at
         self._personalised = template.personalised
         self._fields = template.fields
         # A provider of one text a request still carries a personalised campaign, one run of equal texts at a time.
@@ -118,7 +112,7 @@ class Cutter:
                 fields=pack_fields(fields) if self._personalised else None,
                 due_at=self._due_at,
                 send_at=self._send_at,
-                zone=zone or self._zone,
+                zone=zone,
                 variant=variant,
             )
             start = end

@@ -21,7 +21,7 @@ from dispatcher.planning.plan import Plan
 from dispatcher.planning.pricing import Tariff
 from dispatcher.planning.reading.rows import Reader
 from dispatcher.planning.recipients import Reading, Recipients, open_recipients
-from dispatcher.planning.zoning import ZonedCutter
+from dispatcher.planning.zoning import Times, ZonedCutter
 from dispatcher.provider import Capabilities
 from dispatcher.release import handover, pace
 from dispatcher.template import Template, TemplateError, compile_template, fold
@@ -216,14 +216,14 @@ def _zoned_cutter(
     if hours is None:
         return None
 
-    def make(place: Place) -> Cutter:
+    def times(place: Place) -> Times:
         local = LocalHours(hours=hours, place=place)
         way = handover(order.send_at, capabilities, now=now, hours=local)
         opening = None if order.send_at is None else local.stretch(max(now, order.send_at))
-        send_at = None if opening is None else opening.begin
-        return Cutter(template, capabilities, due_at=way.due_at, send_at=send_at, zone=str(place))
+        return way.due_at, None if opening is None else opening.begin
 
-    return ZonedCutter(Places(by_country=hours.skip_holidays, now=now), make)
+    cutter = Cutter(template, capabilities, due_at=now, send_at=None)
+    return ZonedCutter(cutter, Places(by_country=hours.skip_holidays, now=now), times)
 
 
 def check_options(order: Order, capabilities: Capabilities) -> None:

@@ -1,23 +1,26 @@
 """Cuts batches by where their recipients are, for a campaign that keeps to hours of local time."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TypeVar
+from dataclasses import replace
+from datetime import datetime
 
 from dispatcher.hours import Place
 from dispatcher.ledger.rows import PlannedBatch
 from dispatcher.planning.cutting import Cutter
 from dispatcher.zones import Places
 
-T = TypeVar("T")
+Times = tuple[datetime, datetime | None]
+"""When a batch falls due, and its send time: `due_at` and `send_at` of a PlannedBatch."""
 
 
 class ZonedCutter:
-    """A cutter for each place that is met; each holds the messages that do not fill a batch yet."""
+    """A cutter that groups messages by place, and gives each place its times."""
 
-    def __init__(self, places: Places, make: Callable[[Place], Cutter]) -> None:
+    def __init__(self, cutter: Cutter, places: Places, times: Callable[[Place], Times]) -> None:
+        self._cutter = cutter
         self._places = places
-        self._make = make
-        self._cutters: dict[Place, Cutter] = {}
+        self._times = times
+        self._known: dict[str, Times] = {}
 
     def add(
         self,
@@ -29,27 +32,21 @@ class ZonedCutter:
         texts: Sequence[str],
     ) -> None:
         """Take in messages, in columns of equal length; the place of each number must be known."""
-        by_place: dict[Place, list[int]] = {}
-        for position, number in enumerate(numbers):
+        zones: dict[Place, str] = {}
+        groups: list[tuple[str | None, str | None]] = []
+        for number in numbers:
             place = self._places.of(number)
             assert place is not None, "those of whom nobody knows the place are left out before"
-            by_place.setdefault(place, []).append(position)
-        for place, positions in by_place.items():
-            if place not in self._cutters:
-                self._cutters[place] = self._make(place)
-            self._cutters[place].add(
-                numbers=_pick(numbers, positions),
-                rows=_pick(rows, positions),
-                segments=_pick(segments, positions),
-                values={field: _pick(column, positions) for field, column in values.items()},
-                texts=_pick(texts, positions) if len(texts) == len(numbers) else texts,
-            )
+            zone = zones.get(place)
+            if zone is None:
+                zone = zones[place] = str(place)
+                if zone not in self._known:
+                    self._known[zone] = self._times(place)
+            groups.append((zone, None))
+        self._cutter.add(numbers=numbers, rows=rows, segments=segments, values=values, texts=texts, groups=groups)
 
     def cut(self, *, last: bool = False) -> Iterator[PlannedBatch]:
         """Yield the batches that are full; with `last` also what is left."""
-        for cutter in self._cutters.values():
-            yield from cutter.cut(last=last)
-
-
-def _pick(column: Sequence[T], positions: Sequence[int]) -> list[T]:
-    return [column[position] for position in positions]
+        for batch in self._cutter.cut(last=last):
+            due_at, send_at = self._known[batch.zone or ""]
+            yield replace(batch, due_at=due_at, send_at=send_at)

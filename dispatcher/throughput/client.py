@@ -75,7 +75,7 @@ class Throughput:
 
     **What holds.** If everyone sends within its permit (`Permit.send_at`, `Permit.late`), then no rolling
     second holds more than the limit, whatever the mixture of costs and whoever asks: the windows are
-    one second and the margin long, and a permit is good for the margin. It needs 1 % of the rate.
+    one second and the margin long, and a permit is good for the margin. It needs half a percent of the rate.
 
     **A request over the limit** (1,000 segments at 100 a second) is granted once its window is empty, is
     alone in every window that holds it, and nothing follows it for cost / limit windows. So the average

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-MARGIN = 0.010
+MARGIN = 0.005
 """Seconds after its instant in which a permit may still be used; every window is longer by as much."""
 
 

@@ -9,8 +9,8 @@ import time
 from pathlib import Path
 
 from dispatcher import providers
-from tests.chaos.faults import wreck
-from tests.chaos.kills import kill_workers
+from tests.chaos.faults import give_back, wreck
+from tests.chaos.kills import Deaths, kill_workers
 from tests.chaos.reckoning import reckon
 from tests.chaos.servers import PostgreSQL
 from tests.chaos.table import as_data, as_table
@@ -39,11 +39,15 @@ def main() -> int:
     for_how_long = f"{asked.kills} kills each" if asked.kills else f"{asked.minutes:g} minutes"
     print(f"seed {plan.seed}: breaking things at {', '.join(chosen)}, {for_how_long}", flush=True)
     with world(plan) as w:
-        deaths = None
-        if plan.kills:
-            deaths = kill_workers(w, tell=lambda line: print(line, flush=True))
-        else:
-            wreck(w)
+        deaths = Deaths() if plan.kills else None
+        try:
+            if deaths is None:
+                wreck(w)
+            else:
+                kill_workers(w, deaths, tell=lambda line: print(line, flush=True))
+        except KeyboardInterrupt:
+            print("asked to stop: no more is broken (Ctrl-C again: no reckoning)", flush=True)
+        give_back(w)
         print("letting everything come to rest", flush=True)
         found = reckon(w)
         data = as_data(plan, found, deaths)

@@ -179,7 +179,7 @@ def let_happen(w: World, number: int, *, without: tuple[str, ...] = ()) -> None:
 
 
 def wreck(w: World) -> None:
-    """Enqueue and break, until the time is over; then give back what was taken."""
+    """Enqueue and break, until the time is over."""
     end = time.monotonic() + w.plan.seconds
     chance = w.plan.chance("pace")
     number = 0
@@ -192,11 +192,11 @@ def wreck(w: World) -> None:
             while time.monotonic() < pause:
                 w.tend()
                 time.sleep(0.05)
-    give_back(w)
 
 
 def give_back(w: World) -> None:
-    """Undo what lasts, and resume what was paused."""
+    """Undo what lasts, resume what was paused, and let nobody live on who was born to die."""
+    w.nursery.kill_all()
     w.break_calls([])
     w.tend(all_of_it=True)
     resume_what_was_paused(w)

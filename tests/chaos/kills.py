@@ -5,6 +5,7 @@ fail-point. Its death counts for a provider if it was within a slice of that pro
 of a slice is given back by whoever leaves it, so the leases that a dead process still holds tell what it was doing.
 """
 
+import math
 import os
 import signal
 import time
@@ -15,7 +16,7 @@ from dataclasses import dataclass, field
 
 from dispatcher import failpoints
 from tests.chaos.campaigns import enqueue, resume_what_was_paused
-from tests.chaos.faults import NETWORK_FAULTS, give_back, let_happen, trouble
+from tests.chaos.faults import NETWORK_FAULTS, let_happen, trouble
 from tests.chaos.world import CLOCK_OFF, World
 
 _LONGEST_WORK = 3.0  # seconds, of a worker that waits for its fail-point
@@ -55,15 +56,16 @@ class Deaths:
     seconds: float = 0.0
 
 
-def kill_workers(w: World, *, tell: Callable[[str], None] = lambda _: None) -> Deaths:
-    """Kill workers at work until each provider has had its number of deaths; then give back what was taken."""
+def kill_workers(w: World, deaths: Deaths, *, tell: Callable[[str], None] = lambda _: None) -> None:
+    """Kill workers at work until each provider has had its number of deaths, or the time is over; count them."""
     plan = w.plan
-    deaths, living = Deaths(), dict[int, Born]()
+    living = dict[int, Born]()
     began = moved_at = told_at = time.monotonic()
     pace = plan.chance("pace")
     next_fault, next_calls, fault_number = began + 1.0, began, 0
     births = 0
-    while any(deaths.by_provider[name] < plan.kills for name in plan.providers):
+    until = began + plan.seconds if plan.seconds else math.inf
+    while time.monotonic() < until and any(deaths.by_provider[name] < plan.kills for name in plan.providers):
         while len(living) < plan.nursery:
             births += 1
             living |= dict([_give_birth(w, births)])
@@ -90,13 +92,8 @@ def kill_workers(w: World, *, tell: Callable[[str], None] = lambda _: None) -> D
             tell(f"{told_at - began:5.0f} s: {dict(deaths.by_provider)}, {len(w.campaigns)} campaigns")
         if time.monotonic() > moved_at + _STALLED_SECONDS:
             raise AssertionError(f"nobody has died at work for {_STALLED_SECONDS:g} s")
+        deaths.seconds = time.monotonic() - began
         w.nursery.listen(_STEP)
-    deaths.seconds = time.monotonic() - began
-    give_back(w)
-    for pid in living:
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    return deaths
 
 
 def _give_birth(w: World, number: int) -> tuple[int, Born]:

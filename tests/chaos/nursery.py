@@ -48,6 +48,7 @@ class Nursery:
         self._number = 0
         self._buffer = b""
         self._born: list[int] = []
+        self._children: set[int] = set()
         self.ended: dict[int, int] = {}
         """Children that have ended, by their pid: the exit code, or minus the signal."""
         ours, theirs = socket.socketpair()
@@ -106,6 +107,14 @@ class Nursery:
                 self._born.append(told["born"])
             else:
                 self.ended[told["ended"]] = told["code"]
+                self._children.discard(told["ended"])
+
+    def kill_all(self) -> None:
+        """Kill every child that still lives."""
+        self.listen(0)
+        for pid in self._children:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     def close(self) -> None:
         """End the nursery, and with it every child."""
@@ -120,7 +129,10 @@ class Nursery:
             if time.monotonic() > until:
                 raise AssertionError("the nursery does not answer")
             self.listen(1.0)
-        return self._born.pop()
+        pid = self._born.pop()
+        if pid not in self.ended:
+            self._children.add(pid)
+        return pid
 
 
 # --- In the warm process --------------------------------------------------------------------------------------------

@@ -114,8 +114,9 @@ class PostgreSQL:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         wait_for(lambda: not any(alive(pid) for pid in parts), "PostgreSQL has ended", 20)
-        # The wheel's own code would take a dead process that nobody has buried yet for a server that runs.
-        (self._server.pgdata / "postmaster.pid").unlink(missing_ok=True)
+        # One that is dead and not buried yet, or another with its number, would be taken for a server that runs.
+        for left in ("postmaster.pid", ".s.PGSQL.5432.lock"):
+            (self._server.pgdata / left).unlink(missing_ok=True)
 
     def start(self) -> None:
         """Start again; it recovers first."""

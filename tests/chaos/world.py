@@ -53,7 +53,7 @@ class Plan:
     seed: int
     providers: tuple[str, ...]
     seconds: float = 0.0
-    kills: int = 0  # so many deaths at work for each provider, instead of so many seconds
+    kills: int = 0  # so many deaths at work for each provider; then 0 seconds are as many as it takes
     nursery: int = 4  # workers of the nursery that live at a time, in a run by kills
     per_campaign: int = 0  # recipients; 0 for as many as suit the provider
     limit: float = 20  # requests a second, each provider but Sakari in a run by kills
@@ -179,10 +179,10 @@ class World:
 
     def tend(self, *, all_of_it: bool = False) -> None:
         """Undo what has lasted long enough, and start again by hand what nobody else starts."""
-        for entry in sorted(self._later, key=lambda one: one[0]):
-            if all_of_it or entry[0] <= time.monotonic():
-                self._later.remove(entry)
-                entry[2]()
+        while due := [entry for entry in self._later if all_of_it or entry[0] <= time.monotonic()]:
+            first = min(due, key=lambda entry: entry[0])
+            self._later.remove(first)
+            first[2]()  # which may put off something itself
         for index, process in enumerate(self.extras):
             if process is not None and process.poll() is not None:
                 self.extras[index] = self._extra(*_EXTRA[index])

@@ -84,7 +84,7 @@ def test_redis_flushed_in_mid_campaign_only_makes_it_slower(home: Home) -> None:
 
 
 def test_no_request_starts_later_than_a_second_after_cancel(home: Home) -> None:
-    home.environment["DISPATCHER_WINSMS__REQUESTS_PER_SECOND"] = "3"
+    home.environment["DISPATCHER_WINSMS__REQUESTS_PER_SECOND"] = "1"
     home.up("--workers", "2")
     campaign = home.enqueue(3600)
     until(lambda: len(home.sends()) >= 1, "sending has begun")

@@ -8,6 +8,7 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import pytest
+import redis
 
 from dispatcher.errors import ThroughputUnavailable
 from dispatcher.throughput import MARGIN, Limits, Throughput
@@ -36,9 +37,15 @@ class Sent:
         return most
 
 
-def hammer(url: str, until: float) -> Sent:
-    """Send as fast as permitted until the monotonic instant `until`."""
+def hammer(url: str, until: float, *, together: int = 0, seconds: float = 0.0) -> Sent:
+    """Send as fast as permitted until the monotonic instant `until`, or for so long once so many are ready."""
     throughput, sent = Throughput.connect(url), Sent()
+    if together:
+        with redis.Redis.from_url(url) as client:
+            client.incr("ready")
+            while int(client.get("ready") or 0) < together:
+                time.sleep(0.01)
+        until = time.monotonic() + seconds
     while time.monotonic() < until:
         try:
             permit = throughput.reserve("main", LIMITS)
@@ -63,11 +70,10 @@ def together(parts: list[Sent]) -> Sent:
 @pytest.mark.parametrize("pool", [ThreadPoolExecutor, ProcessPoolExecutor])
 def test_workers_together_hold_the_limit_and_use_it(redis_server, pool):
     Throughput.connect(redis_server.url).wait("main", LIMITS)
-    start = time.monotonic() + SETTLED
     spawn = {"mp_context": multiprocessing.get_context("spawn")} if pool is ProcessPoolExecutor else {}
     with pool(WORKERS, **spawn) as workers:
         time.sleep(SETTLED)
-        parts = [workers.submit(hammer, redis_server.url, start + 4.5) for _ in range(WORKERS)]
+        parts = [workers.submit(hammer, redis_server.url, 0, together=WORKERS, seconds=4.5) for _ in range(WORKERS)]
         sent = together([part.result() for part in parts])
     windows = 3 * (1 + MARGIN)
     used = sum(at < min(sent.at) + windows for at in sent.at) / (LIMITS.requests_per_second * windows)
@@ -132,7 +138,7 @@ def test_threads_may_share_one_throughput(redis_server):
 
     def ask() -> None:
         barrier.wait()
-        granted.extend(throughput.reserve("main", LIMITS, max_wait=0).granted for _ in range(20))
+        granted.extend(throughput.reserve("main", LIMITS, max_wait=0.2).granted for _ in range(20))
 
     threads = [threading.Thread(target=ask) for _ in range(WORKERS)]
     for thread in threads:

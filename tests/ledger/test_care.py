@@ -111,7 +111,7 @@ def sent(ledger: Ledger) -> list[int]:
     while (taken := send(ledger)) is not None:
         numbers.append(taken.number)
     assert ledger.batches.due("winsms", now=NOW, most=9) == 0
-    assert ledger.batches.next_segments("winsms", now=NOW) is None
+    assert ledger.batches.head("winsms", now=NOW) is None
     return numbers
 
 

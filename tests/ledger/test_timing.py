@@ -16,7 +16,7 @@ from dispatcher.campaign import CampaignState
 from dispatcher.errors import OutcomeUnknown
 from dispatcher.hours import Hours, as_rules, parse_days
 from dispatcher.ledger import Campaign, Ledger
-from dispatcher.ledger.timing import EXPIRED
+from dispatcher.ledger.campaigns import EXPIRED
 from dispatcher.message import MessageState
 from dispatcher.planning import Enqueued, Order, enqueue
 from dispatcher.provider import Capabilities, Recall
@@ -160,14 +160,13 @@ def test_a_window_that_closes_holds_all_that_is_left_at_the_cost_of_one_claim(st
     assert stage.steps() == ["submitted"] * 2
 
 
-def test_a_window_that_closes_between_claim_and_attempt_is_not_missed(stage: Stage) -> None:
+def test_a_window_that_closes_while_a_permit_is_waited_for_is_not_missed(stage: Stage) -> None:
     stage.at(NINE_IN_NEW_YORK)
     stage.enqueue(NEW_YORK[:2], BY_DAY)
     stage.at(NINE_IN_NEW_YORK + 10 * HOUR - timedelta(seconds=0.5))
     account = stage.account
     account.throughput.waits = [0.9]  # type: ignore[attr-defined]
-    assert submission.submit_next(account).outcome == "withdrawn"
-    assert stage.step() == "held"
+    assert submission.submit_next(account).outcome == "held"
     assert stage.sent() == []
 
 

@@ -324,7 +324,7 @@ def test_redis_going_away_at_any_moment_sends_nothing_and_leaves_no_doubt(world:
     assert world.messages() == {"queued": 3}
 
 
-def test_cancel_between_claim_and_attempt_wins(world: World) -> None:
+def test_cancel_while_a_permit_is_waited_for_wins(world: World) -> None:
     world.enqueue()
     campaign = world.campaign()
     sleep = world.time.sleep
@@ -337,7 +337,7 @@ def test_cancel_between_claim_and_attempt_wins(world: World) -> None:
     world.throughput.waits = [0.5]
     account = world.account
     object.__setattr__(account, "sleep", cancelled_meanwhile)
-    assert submission.submit_next(account).outcome == "withdrawn"
+    assert submission.submit_next(account).outcome == "idle"  # nothing was claimed before its permit
     recovery.sweep(world.ledger, receipt_windows={}, who="t", now=world.time.now())
     assert world.provider.submitted == []
     assert world.messages() == {"cancelled": 3}
