@@ -4,6 +4,7 @@ Down is a provider that refuses the account (credentials, credit, settings), or 
 """
 
 import logging
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -55,7 +56,8 @@ def narrowest(capabilities: list[Capabilities]) -> Capabilities:
         return first
     every = [first, *others]
     ahead = [can.schedule_ahead for can in every]
-    return Capabilities(
+    return replace(
+        first,
         messages_per_request=min(can.messages_per_request for can in every),
         bytes_per_request=_least([can.bytes_per_request for can in every]),
         bytes_per_message=max(can.bytes_per_message for can in every),
@@ -71,9 +73,6 @@ def narrowest(capabilities: list[Capabilities]) -> Capabilities:
         options=frozenset(
             option for option in first.options if option in FOR_ONE or all(option in can.options for can in others)
         ),
-        currency=first.currency,
-        requests_per_second=first.requests_per_second,
-        segments_per_second=first.segments_per_second,
     )
 
 

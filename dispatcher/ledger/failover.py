@@ -1,7 +1,7 @@
 """Which provider a campaign is with, and how often in a row that could not be reached."""
 
 import json
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 from dispatcher.ledger.care import count_anew
@@ -9,6 +9,8 @@ from dispatcher.ledger.database import Database, micros, millionths, moment
 from dispatcher.ledger.rows import Campaign, Claim
 from dispatcher.ledger.spending import hold_campaign
 from dispatcher.ledger.trail import note
+
+_LONGEST_BACKOFF = timedelta(minutes=1)
 
 
 class Failover:
@@ -47,6 +49,14 @@ class Failover:
                 reason=f"moved from {row.provider} to {to}: {why}",
                 price=millionths(Decimal(prices[to])) if to in prices else None,
                 served=None if level is None else level.served,
+                id=campaign.id,
+            )
+            # What waited before it was tried again there, goes here at once; hours are looked at again with the claim.
+            tx.run(
+                "UPDATE batch SET due_at = :now WHERE campaign_id = :id AND state = 'pending' AND due_at > :now"
+                " AND due_at <= :soon AND attempted_at IS NOT NULL",
+                now=micros(now),
+                soon=micros(now + _LONGEST_BACKOFF),
                 id=campaign.id,
             )
             # What went wrong at the one that was left says nothing of the next.

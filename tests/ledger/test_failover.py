@@ -87,7 +87,7 @@ def test_a_provider_is_down_after_a_while_of_reaching_nobody(ledger: Ledger, enq
     def not_reached(seconds: int) -> str:
         now = NOW + seconds * SECOND
         taken = attempt(ledger)
-        ledger.outcomes.not_submitted(taken, now=NOW, why="no connection", due_at=NOW + MINUTE)
+        ledger.outcomes.not_submitted(taken, now=NOW, why="no connection", due_at=now + MINUTE)
         failover.not_reached(ledger, taken, "no connection", after=MINUTE, who="t", now=now)
         return ledger.campaigns.get(campaign.public_id).provider
 
@@ -103,6 +103,8 @@ def test_a_provider_is_down_after_a_while_of_reaching_nobody(ledger: Ledger, enq
     again = take(ledger, "bsg")
     assert again is not None
     assert not again.unreached
+    # Those that were to wait until they are tried again are due at once at the next one.
+    assert ledger.batches.due("bsg", now=NOW + 122 * SECOND, most=9) == 7
 
 
 def test_without_a_fallback_nothing_is_counted(ledger: Ledger, enqueue: Enqueue) -> None:
