@@ -40,12 +40,13 @@ class Stage:
     provider: Any = field(default_factory=lambda: Obedient(capabilities=Capabilities(messages_per_request=2)))
     time: Time = field(default_factory=Time)
     names: Iterator[int] = field(default_factory=lambda: count(1))
+    limit: float | None = 10
 
     @property
     def account(self) -> Account:
         return Account(
             provider=self.provider,
-            limits=Limits(requests_per_second=10, segments_per_second=None),
+            limits=Limits(requests_per_second=self.limit, segments_per_second=None),
             timeout=10,
             lease_margin=30,
             ledger=self.ledger,
@@ -65,10 +66,9 @@ class Stage:
             public_id=name,
             name=name,
             provider=self.provider.name,
-            text="Hello",
             phone_column="phone",
             rules=rules or {},
-            **more,
+            **{"text": "Hello", **more},
         )
         people = io.BytesIO(("phone\n" + "".join(f"+{number}\n" for number in numbers)).encode())
         can = self.provider.capabilities
@@ -158,6 +158,28 @@ def test_a_window_that_closes_holds_all_that_is_left_at_the_cost_of_one_claim(st
     assert release.bells(stage.ledger, "obedient", slices=8, now=stage.time.now()) == 0
     stage.at(NOW + 29 * HOUR)
     assert stage.steps() == ["submitted"] * 2
+
+
+def test_without_limits_nothing_goes_outside_its_hours_or_after_its_time_either(stage: Stage) -> None:
+    stage.limit = None
+    stage.at(NINE_IN_NEW_YORK)
+    stage.enqueue(NEW_YORK[:4], BY_DAY)
+    assert stage.step() == "submitted"
+    stage.at(NINE_IN_NEW_YORK + 10 * HOUR)
+    assert stage.steps() == ["held"]
+    expired = stage.enqueue(NEW_YORK[:2], expires_at=stage.time.now() + HOUR)
+    stage.at(stage.time.now() + HOUR)
+    assert stage.steps() == []
+    assert stage.messages(expired) == {"queued": 2}
+
+
+def test_each_recipient_keeps_the_values_of_their_row(stage: Stage) -> None:
+    stage.at(NINE_IN_NEW_YORK + 14 * HOUR)
+    stage.enqueue([NEW_YORK[0], GUAM[0], NEW_YORK[1], GUAM[1]], as_rules(Hours()), text="For {phone}")
+    stage.steps()
+    for batch in stage.provider.submitted:
+        assert batch.texts == [f"For +{number}" for number in batch.numbers]
+    assert sorted(stage.sent()) == sorted([*NEW_YORK[:2], *GUAM[:2]])
 
 
 def test_a_window_that_closes_while_a_permit_is_waited_for_is_not_missed(stage: Stage) -> None:
