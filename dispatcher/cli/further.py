@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from dispatcher.campaign import FINAL_CAMPAIGN_STATES
 from dispatcher.cli.lists import how_it_is_read, show_notes, taken
 from dispatcher.cli.opening import WHO, opened
 from dispatcher.cli.orders import Source, named_source, new_public_id
@@ -43,6 +44,8 @@ def add(campaign: str, *, file: Path, dry_run: bool, as_json: bool, **asked: Any
     lists = taken(asked)
     with opened() as runtime:
         into = runtime.ledger.campaigns.get(campaign)
+        if into.state in FINAL_CAMPAIGN_STATES:
+            raise UsageError(f"campaign {into.public_id} has ended: enqueue a new one for them")
         source, _ = named_source(file)
         order = Order(
             public_id=new_public_id(),

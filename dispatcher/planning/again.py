@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Collection, Iterator, Sequence
 
-from dispatcher.errors import UsageError
+from dispatcher.errors import InputError, UsageError
 from dispatcher.ledger import Campaign, Ledger
 from dispatcher.message import MessageState
 from dispatcher.planning.reading.rows import Chunk
@@ -35,9 +35,13 @@ class SentBefore:
         self.guess = ""
 
     def chunks(self) -> Iterator[Chunk]:
-        """Yield the rows, batch by batch."""
+        """Yield the rows, batch by batch.
+
+        Raises:
+            InputError: there is nobody to send to again.
+        """
         already = self._ledger.reports.retried(self._campaign)
-        passed = 0
+        passed = given = 0
         for some in self._ledger.reports.sent_to(self._campaign, self._states):
             chosen = [
                 at for at, row in enumerate(some.rows) if row not in already and some.numbers[at] > 0
@@ -46,14 +50,19 @@ class SentBefore:
             if not chosen:
                 continue
             stored = {} if some.fields is None else unpack_fields(some.fields)
+            given += len(chosen)
             rows = [some.rows[at] for at in chosen]
             columns = {_PHONE: [f"+{some.numbers[at]}" for at in chosen]}
             for field in self._fields:
                 columns[field] = [stored[field][some.positions[at]] for at in chosen]
             self._digest.update(repr(rows).encode())
             yield Chunk(rows=rows, lines=rows, columns=columns, unit="row")
-        if passed:
-            self.notes = (f"{passed:,} rows were passed over: they were sent again before, or erased",)
+        told = f"{passed:,} rows were passed over: they were sent to again before, or erased" if passed else ""
+        if not given:
+            raise InputError(
+                f"{self.name} has nobody to send to again in these states" + (f"; {told}" if told else "")
+            )
+        self.notes = (told,) if told else ()
 
     def digest(self) -> str:
         """Return the sha256 of the rows chosen."""
