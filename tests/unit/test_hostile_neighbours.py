@@ -200,13 +200,13 @@ def test_a_cell_is_no_formula_and_no_order(text: str, cell: str) -> None:
 )
 def test_a_number_begins_with_its_plus_and_nothing_else_does(number: str, cell: str) -> None:
     line = ReportLine(row=1, number=number, state="invalid", reason=CLIPBOARD, provider_message_id="=1")
-    out = io.StringIO()
+    out = io.BytesIO()
     assert reporting.write_report([line], form="csv", out=out) == 1
-    (told,) = csv.DictReader(io.StringIO(out.getvalue()))
+    (told,) = csv.DictReader(io.StringIO(out.getvalue().decode()))
     assert told["number"] == cell
     assert told["reason"] == "'" + CLIPBOARD
     assert told["provider_message_id"] == "'=1"
-    raw = io.StringIO()
+    raw = io.BytesIO()
     reporting.write_report([line], form="jsonl", out=raw)
     assert json.loads(raw.getvalue())["number"] == number
     assert json.loads(raw.getvalue())["reason"] == CLIPBOARD
@@ -337,7 +337,7 @@ def test_the_data_folder_and_the_ledger_are_their_owners_alone(home: Path, open_
     with ledger.database.write() as tx:
         tx.run("UPDATE campaign SET priority = 1")
         beside = sorted(path.name for path in home.iterdir())
-        assert beside == ["ledger.db", "ledger.db-shm", "ledger.db-wal"]
+        assert beside == ["ledger.db", "ledger.db-shm", "ledger.db-turn", "ledger.db-wal"]
         assert {mode(path) for path in home.iterdir()} == {0o600}
     ledger.close()
 

@@ -303,7 +303,7 @@ def plan_of(content: bytes, country: str | None) -> Any:
             country=country,
             provider="winsms",
             capabilities=Capabilities(messages_per_request=3),
-            suppressed=lambda _: {12025550150},
+            suppressed=lambda _: {12025550150: "suppressed: opted out"},
             due_at=dt.datetime(2030, 1, 1, tzinfo=dt.UTC),
         )
         steps = list(plan.steps(recipients))
