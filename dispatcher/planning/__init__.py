@@ -4,11 +4,13 @@ from dispatcher.planning.again import SentBefore
 from dispatcher.planning.columns import find_fields, find_phone_column
 from dispatcher.planning.counting import count_rows
 from dispatcher.planning.enqueue import Enqueued, Order, enqueue
-from dispatcher.planning.estimate import Estimate, estimate, seconds_to_send
+from dispatcher.planning.estimate import Estimate, estimate, outgoing, seconds_to_send
 from dispatcher.planning.leaving_out import LeftOut, left_out
 from dispatcher.planning.plan import Plan
+from dispatcher.planning.preflight import Preflight
 from dispatcher.planning.pricing import Tariff
 from dispatcher.planning.recipients import Chunk, Format, Reading, Recipients, open_recipients
+from dispatcher.planning.wording import worded
 
 __all__ = [
     "Chunk",
@@ -18,6 +20,7 @@ __all__ = [
     "LeftOut",
     "Order",
     "Plan",
+    "Preflight",
     "Reading",
     "Recipients",
     "SentBefore",
@@ -29,5 +32,7 @@ __all__ = [
     "find_phone_column",
     "left_out",
     "open_recipients",
+    "outgoing",
     "seconds_to_send",
+    "worded",
 ]

@@ -16,8 +16,10 @@ from dispatcher.planning.calm import calm
 from dispatcher.planning.columns import USUAL, choose_phone_column
 from dispatcher.planning.cutting import Cutter
 from dispatcher.planning.guard import Guard
+from dispatcher.planning.keeping import kept
 from dispatcher.planning.leaving_out import LeftOut, left_out
-from dispatcher.planning.plan import Plan
+from dispatcher.planning.plan import Plan, Seen
+from dispatcher.planning.preflight import Preflight
 from dispatcher.planning.pricing import Tariff
 from dispatcher.planning.reading.rows import Reader
 from dispatcher.planning.recipients import Reading, Recipients, open_recipients
@@ -91,11 +93,14 @@ def enqueue(
     clock: Callable[[], datetime],
     dry_run: bool = False,
     progress: Callable[[PlanTotals], None] = lambda _: None,
+    preflight: Preflight | None = None,
+    settle: Callable[[Enqueued], None] | None = None,
 ) -> Enqueued:
     """Plan a recipient list for a provider and make the campaign live, in bounded memory.
 
     The draft sends nothing until the last commit: killed before it, nothing is sent, and running again is safe.
-    The key of a campaign that there is already gives that campaign, and plans nothing.
+    The key of a campaign that there is already gives that campaign, and plans nothing. `preflight` looks on. `settle`
+    is called when all is planned and nothing is live yet, however long it takes: what it raises leaves nothing behind.
 
     Raises:
         InputError: the list or the text cannot be planned; nothing is left of it.
@@ -109,7 +114,14 @@ def enqueue(
     after = 0 if into is None else into.totals.rows
     with calm(), open_recipients(source, order.reading, after=after) as recipients:
         gone = left_out(ledger, rules=order.rules, brand=order.brand, send_at=order.send_at, now=now)
-        plan = make_plan(order, recipients, capabilities=capabilities, suppressed=gone, now=now)
+        plan = make_plan(
+            order,
+            recipients,
+            capabilities=capabilities,
+            suppressed=gone,
+            now=now,
+            watch=None if preflight is None else preflight.see,
+        )
         if into is not None:
             plan.know(ledger.reports.rows_by_number(into))
         guard = Guard(
@@ -118,8 +130,11 @@ def enqueue(
             price_needed=order.price_needed,
             canary=order.rules.get("canary", {}).get("messages"),
         )
+        steps = guard.steps(located(plan, recipients))
+        if preflight is not None:
+            steps = preflight.steps(steps)
         if dry_run:
-            for _ in guard.steps(located(plan, recipients)):
+            for _ in steps:
                 progress(plan.totals)
             check_not_empty(plan.totals, recipients)
             return Enqueued(
@@ -153,9 +168,19 @@ def enqueue(
         )
         campaign_id = ledger.plans.begin(new, who=who, now=now)
         try:
-            _write(ledger, campaign_id, plan, recipients, guard, clock=clock, progress=progress)
+            _write(ledger, campaign_id, plan, steps, clock=clock, progress=progress)
             check_not_empty(plan.totals, recipients)
             guard.write(ledger, campaign_id)
+            if settle is not None:
+                with kept(ledger, campaign_id, clock=clock):
+                    settle(
+                        Enqueued(
+                            campaign=None,
+                            totals=guard.totals(plan.totals),
+                            repaired=plan.numbers.many_repaired,
+                            notes=told(order, plan, recipients),
+                        )
+                    )
         except BaseException:
             # Also on Ctrl-C. A kill leaves a draft that never sends, and that the next enqueue or worker removes.
             ledger.plans.discard(campaign_id)
@@ -182,6 +207,7 @@ def make_plan(
     capabilities: Capabilities,
     suppressed: LeftOut,
     now: datetime,
+    watch: Callable[[Seen], None] | None = None,
 ) -> Plan:
     """Return the plan of an order, ready to run over its recipients.
 
@@ -205,6 +231,8 @@ def make_plan(
         send_at=order.send_at,
         sender=order.sender,
         cutter=_zoned_cutter(order, template, capabilities, now=now),
+        gsm7=bool(order.rules.get("gsm7")),
+        watch=watch,
     )
 
 
@@ -242,8 +270,7 @@ def _write(
     ledger: Ledger,
     campaign_id: int,
     plan: Plan,
-    recipients: Recipients,
-    guard: Guard,
+    steps: Iterator[PlannedBatch | list[ExcludedRow]],
     *,
     clock: Callable[[], datetime],
     progress: Callable[[PlanTotals], None],
@@ -269,7 +296,7 @@ def _write(
 
     waiting = 0
     with Behind() as behind:
-        for step in guard.steps(located(plan, recipients)):
+        for step in steps:
             if isinstance(step, PlannedBatch):
                 batches.append(step)
                 waiting += len(step.numbers)

@@ -1,6 +1,7 @@
 """Plans a campaign: the rows of a list become messages, in batches that one request each can carry."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar, cast
 
@@ -16,6 +17,7 @@ from dispatcher.planning.zoning import ZonedCutter
 from dispatcher.provider import Capabilities
 from dispatcher.segments import count_segments
 from dispatcher.template import Template, clean
+from dispatcher.transliteration import transliterate
 
 T = TypeVar("T")
 
@@ -24,6 +26,18 @@ LINES_NAMED = 5
 
 LONGEST_NUMBER = 64
 """How much is kept of what stands in the file for a number, in characters."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """What became of one chunk: its messages, in columns of equal length, and the rows that are none."""
+
+    chunk: Chunk
+    rows: Sequence[int]
+    numbers: Sequence[int]
+    texts: Sequence[str]
+    segments: Sequence[int]
+    excluded: Sequence[ExcludedRow]
 
 
 class Plan:
@@ -49,7 +63,10 @@ class Plan:
         sender: str | None = None,
         country_column: str | None = None,
         cutter: ZonedCutter | None = None,
+        gsm7: bool = False,
+        watch: Callable[[Seen], None] | None = None,
     ) -> None:
+        """Prepare; `gsm7` puts look-alikes into the values, `watch` sees each chunk once it is planned."""
         if country is not None and not is_country(country):
             raise InputError(f"there is no country {country}: give two capital letters, such as ZA or US")
         if sender and not capabilities.sender:
@@ -69,6 +86,8 @@ class Plan:
         self._capabilities = capabilities
         self._suppressed = suppressed
         self._cutter = cutter or Cutter(template, capabilities, due_at=due_at, send_at=send_at)
+        self._gsm7 = gsm7
+        self._watch = watch
         self._first_rows: dict[int, int] = {}  # by number
         self._rows = self._messages = self._batches = self._segments = 0
         self._excluded = dict.fromkeys(Exclusion, 0)
@@ -141,15 +160,26 @@ class Plan:
             texts, segments = _pick(texts, left), _pick(segments, left)
             values = {field: _pick(column, left) for field, column in values.items()}
 
-        self._cutter.add(
-            numbers=kept_numbers, rows=_pick(chunk.rows, kept), segments=segments, values=values, texts=texts
-        )
+        rows = _pick(chunk.rows, kept)
+        self._cutter.add(numbers=kept_numbers, rows=rows, segments=segments, values=values, texts=texts)
         self._rows += len(chunk.rows)
         self._messages += len(kept)
         self._segments += sum(segments)
         for left_out in excluded:
             self._excluded[left_out.kind] += 1
-        return sorted(excluded, key=lambda left_out: left_out.row)
+        excluded.sort(key=lambda left_out: left_out.row)
+        if self._watch is not None:
+            self._watch(
+                Seen(
+                    chunk=chunk,
+                    rows=rows,
+                    numbers=kept_numbers,
+                    texts=texts,
+                    segments=segments,
+                    excluded=excluded,
+                )
+            )
+        return excluded
 
     def _distinct(
         self, chunk: Chunk, numbers: Sequence[int | str], exclude: Callable[[int, Exclusion, str], None]
@@ -182,6 +212,8 @@ class Plan:
         values: dict[str, Sequence[str]] = {}
         for field, column in self._columns.items():
             values[field] = clean(_pick(chunk.columns[column], kept))
+            if self._gsm7:
+                values[field] = clean(list(map(transliterate, values[field])))
         for field in self._template.required:
             if not all(values[field]):
                 missing = [
