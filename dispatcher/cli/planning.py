@@ -18,6 +18,7 @@ from dispatcher.cli.preflight import Before, what_is_shown_first
 from dispatcher.cli.spending import Spending, what_may_be_spent, with_prices
 from dispatcher.cli.texts import Wording, how_it_is_worded, with_wording
 from dispatcher.cli.timing import Timing, timing_options
+from dispatcher.cli.trial import Trial, try_first, what_is_tried
 from dispatcher.ledger import PlanTotals
 from dispatcher.planning import Enqueued, Estimate, Preflight, Tariff, left_out
 from dispatcher.planning import enqueue as plan_and_enqueue
@@ -31,6 +32,7 @@ from dispatcher.planning import estimate as plan_and_estimate
 @what_is_minded
 @how_it_is_worded
 @what_is_shown_first
+@what_is_tried
 @timing_options
 @click.option("--name", help="What to call the campaign; the file's name by default.")
 @click.option("--at", "send_at", metavar="TIME", help="Send then, e.g. 2026-12-01T09:00+02:00; at once by default.")
@@ -65,7 +67,7 @@ def enqueue(
     """
     lists = taken(asked)
     spent, minded = Spending.taken(asked), Care.taken(asked)
-    wording, before = Wording.taken(asked), Before.taken(asked)
+    wording, before, trying = Wording.taken(asked), Before.taken(asked), Trial.taken(asked)
     given = Asked(**asked)
     with (
         opened() as runtime,
@@ -78,22 +80,29 @@ def enqueue(
         order = with_wording(with_prices(runtime, order, budget=spent.budget), wording)
         order = with_care(runtime, order, minded, source)
         asks = not dry_run and preflight.asks(before, source=source, as_json=as_json)
-        looks = dry_run or asks or before.rejects is not None
+        own_number = trying.number(order, dry_run=dry_run)
+        looks = dry_run or asks or before.rejects is not None or own_number is not None
+        tried: dict[str, Any] = {}
         now = runtime.clock()
         seen = Preflight(
             rules=order.rules,
             tariff=order.tariffs.get(order.provider, Tariff()),
             start=now if order.send_at is None else max(now, order.send_at),
             rejected=rejected,
+            row=trying.test_row,
         )
 
         def settle(planned: Enqueued) -> None:
             showing.close()
-            show_totals(planned.totals, given.provider)
-            price = preflight.quote(runtime, order, seen, planned.totals)
-            preflight.show(runtime, order, seen, planned.totals, price, full=before.full)
-            show_notes(planned.notes)
-            preflight.confirm(planned.totals, given.provider)
+            if asks:
+                show_totals(planned.totals, given.provider)
+                price = preflight.quote(runtime, order, seen, planned.totals)
+                preflight.show(runtime, order, seen, planned.totals, price, full=before.full)
+                show_notes(planned.notes)
+            if own_number is not None:
+                tried["test"] = try_first(runtime, order, seen, trying, own_number, asks=asks, as_json=as_json)
+            if asks:
+                preflight.confirm(planned.totals, given.provider)
 
         done = plan_and_enqueue(
             runtime.ledger,
@@ -105,13 +114,13 @@ def enqueue(
             dry_run=dry_run,
             progress=showing.enter_context(planning_progress()),
             preflight=seen if looks else None,
-            settle=settle if asks else None,
+            settle=settle if asks or own_number is not None else None,
         )
         showing.close()
         price = preflight.quote(runtime, order, seen, done.totals) if dry_run else None
         if as_json:
             campaign = None if done.campaign is None else done.campaign.public_id
-            told = {"campaign": campaign, **totals_of(done.totals), "again": done.again, **read_as(done)}
+            told = {"campaign": campaign, **totals_of(done.totals), "again": done.again, **read_as(done), **tried}
             if price is not None and not done.again:
                 told["preflight"] = preflight.as_data(runtime, order, seen, done.totals, price, full=before.full)
             print_json(told)

@@ -185,8 +185,7 @@ def show(runtime: Runtime, order: Order, found: Preflight, totals: PlanTotals, p
     """Print all of it but the totals."""
     for one in found.reasons[:_REASONS_SHOWN]:
         rows = ", ".join(
-            f"row {each.row}" + ("" if at else f" ({each.unit} {each.line})")
-            for at, each in enumerate(one.examples)
+            f"row {each.row}" + ("" if at else f" ({each.unit} {each.line})") for at, each in enumerate(one.examples)
         )
         more = ", …" if one.rows > len(one.examples) else ""
         click.echo(f"left out: {one.rows:,} {printable(one.reason)}: {rows}{more}")

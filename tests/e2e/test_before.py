@@ -38,3 +38,18 @@ def test_look_alikes_go_out_on_every_provider(running: Home) -> None:
         running.wait(running.json(*args)["campaign"])
         assert running.texts("alike") == [f'alike "{name}" Lukasz...']
         running.sandbox.record.messages.clear()
+
+
+def test_a_test_goes_first_on_every_provider(running: Home) -> None:
+    path = people(running, "tried", f"{NUMBERS[0]},Ann,en", f"{NUMBERS[1]},Bob,de")
+    own = "+12125550139"
+    for name in providers.names():
+        text = f"tried at {name}, {{first_name}}"
+        args = ("enqueue", path, "--provider", name, "--text", text, "--test", own, "--test-row", "2", "--yes")
+        found = running.json(*args)
+        assert found["test"]["outcome"] in ("submitted", "delivered")
+        running.wait(found["campaign"])
+        accepted = [one for one in running.sandbox.record.messages if one.text.startswith(f"tried at {name}")]
+        assert (accepted[0].number.lstrip("+"), accepted[0].text) == (own[1:], f"tried at {name}, Bob")
+        assert sorted(one.number.lstrip("+") for one in accepted[1:]) == [number[1:] for number in NUMBERS[:2]]
+        assert running.status(found["test"]["campaign"])["name"] == "test of tried"
