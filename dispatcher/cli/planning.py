@@ -77,7 +77,7 @@ def enqueue(
         order, source = put_together(
             runtime, given, lists=lists, name=name, send_at=send_at, key=key, timing=timing, dry_run=dry_run
         )
-        order = with_wording(with_prices(runtime, order, budget=spent.budget), wording)
+        order = with_wording(runtime, with_prices(runtime, order, budget=spent.budget), wording)
         order = with_care(runtime, order, minded, source)
         asks = not dry_run and preflight.asks(before, source=source, as_json=as_json)
         own_number = trying.number(order, dry_run=dry_run)
@@ -214,7 +214,7 @@ def estimate(*, timing: Timing, as_json: bool, **asked: Any) -> None:
     given = Asked(**asked)
     with opened() as runtime:
         order, source = put_together(runtime, given, lists=lists, timing=timing, dry_run=True)
-        order = with_wording(with_prices(runtime, order, estimating=True), wording)
+        order = with_wording(runtime, with_prices(runtime, order, estimating=True), wording)
         now = runtime.clock()
         found = plan_and_estimate(
             order,

@@ -164,6 +164,7 @@ def as_data(
             encoding.value: {"messages": share.messages, "segments": share.segments}
             for encoding, share in found.shares.items()
         },
+        "texts": dict(found.texts),
         "ucs2_characters": [
             {"character": sign, "messages": many, "look_alike": sign not in dict(found.left)}
             for sign, many in found.signs
@@ -189,6 +190,9 @@ def show(runtime: Runtime, order: Order, found: Preflight, totals: PlanTotals, p
         )
         more = ", …" if one.rows > len(one.examples) else ""
         click.echo(f"left out: {one.rows:,} {printable(one.reason)}: {rows}{more}")
+    if found.texts:
+        shares = (f"{printable(name) or 'all others'} {many:,}" for name, many in found.texts.most_common())
+        click.echo(f"texts: {', '.join(shares)}")
     _show_encodings(found)
     _show_price(order, price, totals)
     seconds = _seconds(runtime, order, totals)

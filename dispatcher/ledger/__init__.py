@@ -38,6 +38,7 @@ from dispatcher.ledger.rows import (
     Suppression,
     WorkerSeen,
 )
+from dispatcher.ledger.saved_texts import SavedText, SavedTexts
 from dispatcher.ledger.spending import Shortage, Spending
 from dispatcher.ledger.suppressions import Suppressions
 from dispatcher.ledger.timing import Timing
@@ -63,6 +64,7 @@ __all__ = [
     "PlanTotals",
     "PlannedBatch",
     "ReportLine",
+    "SavedText",
     "SentTo",
     "Shortage",
     "Suppression",
@@ -95,6 +97,7 @@ class Ledger:
     privacy: Privacy
     timing: Timing
     pressure: Pressure
+    texts: SavedTexts
 
     @property
     def version(self) -> str | None:
@@ -141,4 +144,5 @@ def open_ledger(url: str, *, pool_size: int = 8) -> Ledger:
         privacy=Privacy(database),
         timing=Timing(database),
         pressure=Pressure(database),
+        texts=SavedTexts(database),
     )

@@ -10,6 +10,7 @@ from dispatcher.planning.plan import Plan
 from dispatcher.planning.preflight import Preflight
 from dispatcher.planning.pricing import Tariff
 from dispatcher.planning.recipients import Chunk, Format, Reading, Recipients, open_recipients
+from dispatcher.planning.variants import Missing, fold_value
 from dispatcher.planning.wording import worded
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "Estimate",
     "Format",
     "LeftOut",
+    "Missing",
     "Order",
     "Plan",
     "Preflight",
@@ -30,6 +32,7 @@ __all__ = [
     "estimate",
     "find_fields",
     "find_phone_column",
+    "fold_value",
     "left_out",
     "open_recipients",
     "outgoing",

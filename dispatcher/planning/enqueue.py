@@ -13,7 +13,7 @@ from dispatcher.hours import LocalHours, Place, from_rules
 from dispatcher.ledger import Campaign, ExcludedRow, Ledger, NewCampaign, PlannedBatch, PlanTotals
 from dispatcher.planning.behind import Behind
 from dispatcher.planning.calm import calm
-from dispatcher.planning.columns import USUAL, choose_phone_column
+from dispatcher.planning.columns import USUAL, choose_phone_column, find_column
 from dispatcher.planning.cutting import Cutter
 from dispatcher.planning.guard import Guard
 from dispatcher.planning.keeping import kept
@@ -23,6 +23,7 @@ from dispatcher.planning.preflight import Preflight
 from dispatcher.planning.pricing import Tariff
 from dispatcher.planning.reading.rows import Reader
 from dispatcher.planning.recipients import Reading, Recipients, open_recipients
+from dispatcher.planning.variants import Missing, Variants
 from dispatcher.planning.zoning import ZonedCutter
 from dispatcher.provider import Capabilities
 from dispatcher.release import handover, pace
@@ -67,6 +68,7 @@ class Order:
     segment_price: Decimal | None = None
     retry_of: str | None = None
     variants: Mapping[str, str] = field(default_factory=dict)  # name → text, for some of the recipients
+    text_by: str | None = None  # the column that names their text; None: that of the rules
     adds_to: Campaign | None = None  # add to this campaign instead of making one
     tariffs: Mapping[str, Tariff] = field(default_factory=dict)  # what a segment costs, by provider
     price_needed: bool = False  # since a budget is to be held
@@ -150,7 +152,7 @@ def enqueue(
             provider=order.provider,
             sender=order.sender,
             template=order.text,
-            personalised=compile_template(order.text).personalised,
+            personalised=plan.variants.together.personalised,
             send_at=order.send_at,
             country=order.country,
             options=order.options,
@@ -214,13 +216,15 @@ def make_plan(
     Raises:
         InputError: the text or the header cannot be used.
     """
-    try:
-        template = compile_template(order.text)
-    except TemplateError as error:
-        raise InputError(f"the text, {error}") from None
+    column = order.text_by or order.rules.get("text_by")
+    variants = Variants(
+        _compiled(order.text, "the text"),
+        {name: _compiled(text, f"the text for {name}") for name, text in order.variants.items()},
+        None if column is None or not order.variants else find_column(column, recipients.header),
+    )
     return Plan(
         header=recipients.header,
-        template=template,
+        template=variants,
         phone_column=order.phone_column or choose_phone_column(recipients.header, recipients.first),
         country=order.country,
         country_column=order.country_column,
@@ -230,10 +234,18 @@ def make_plan(
         due_at=handover(order.send_at, capabilities, now=now).due_at,
         send_at=order.send_at,
         sender=order.sender,
-        cutter=_zoned_cutter(order, template, capabilities, now=now),
+        cutter=_zoned_cutter(order, variants.together, capabilities, now=now),
+        missing=Missing(order.rules.get("missing", Missing.REFUSE)),
         gsm7=bool(order.rules.get("gsm7")),
         watch=watch,
     )
+
+
+def _compiled(text: str, which: str) -> Template:
+    try:
+        return compile_template(text)
+    except TemplateError as error:
+        raise InputError(f"{which}, {error}") from None
 
 
 def _zoned_cutter(
@@ -323,7 +335,12 @@ def told(order: Order, plan: Plan, recipients: Recipients) -> list[str]:
     """Return what a person should know of how the list was read, a sentence each; once all of it has been."""
     column = plan.numbers.phone_column
     guessed = order.phone_column is None and fold(column) != USUAL
-    return [*([f"numbers from column {column}"] if guessed else []), *recipients.notes, *plan.numbers.notes]
+    return [
+        *([f"numbers from column {column}"] if guessed else []),
+        *recipients.notes,
+        *plan.numbers.notes,
+        *(f"nobody gets the text for {name}: no row says so" for name in plan.variants.unused),
+    ]
 
 
 def check_not_empty(totals: PlanTotals, recipients: Recipients) -> None:

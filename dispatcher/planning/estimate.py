@@ -98,7 +98,7 @@ def outgoing(order: Order, batch: PlannedBatch, number: int) -> OutgoingBatch:
     return render_batch(
         campaign=order.public_id,
         number=number,
-        template=order.text,
+        template=order.text if batch.variant is None else order.variants[batch.variant],
         fields=batch.fields,
         positions=range(len(batch.numbers)),
         numbers=batch.numbers,

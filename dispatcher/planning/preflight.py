@@ -92,6 +92,8 @@ class Preflight:
         self.shares = {encoding: Share() for encoding in Encoding}
         self.saved = 0
         """How many segments look-alikes would save."""
+        self.texts: Counter[str] = Counter()
+        """How many messages say each variant; "" is the text for all others."""
         self.samples: list[Sample] = []
         self.wanted: Sample | None = None
         self.batches: list[PlannedBatch] = []
@@ -103,6 +105,8 @@ class Preflight:
             self._rejected(seen.excluded)
             self._explain(seen)
         self._sample(seen)
+        if seen.names is not None:
+            self.texts.update(name or "" for name in seen.names)
         if not what_needs_ucs2("".join(seen.texts)):
             self._add(Encoding.GSM_7, len(seen.texts), sum(seen.segments))
             return

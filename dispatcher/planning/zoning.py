@@ -5,7 +5,7 @@ from typing import TypeVar
 
 from dispatcher.hours import Place
 from dispatcher.ledger.rows import PlannedBatch
-from dispatcher.planning.cutting import Cutter
+from dispatcher.planning.cutting import Cutter, Group
 from dispatcher.zones import Places
 
 T = TypeVar("T")
@@ -27,6 +27,7 @@ class ZonedCutter:
         segments: Sequence[int],
         values: Mapping[str, Sequence[str]],
         texts: Sequence[str],
+        groups: Sequence[Group] | None = None,
     ) -> None:
         """Take in messages, in columns of equal length; the place of each number must be known."""
         by_place: dict[Place, list[int]] = {}
@@ -43,6 +44,7 @@ class ZonedCutter:
                 segments=_pick(segments, positions),
                 values={field: _pick(column, positions) for field, column in values.items()},
                 texts=_pick(texts, positions) if len(texts) == len(numbers) else texts,
+                groups=None if groups is None else _pick(groups, positions),
             )
 
     def cut(self, *, last: bool = False) -> Iterator[PlannedBatch]:
