@@ -2,7 +2,7 @@
 
 import re
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import repeat
@@ -128,6 +128,32 @@ def _placeholder(text: str, start: int, end: int) -> Placeholder:
             f"character {start + 1}: a placeholder without a name; name a column as in {{first_name}}"
         )
     return Placeholder(field=field.strip(), default=default if bar else None)
+
+
+def rewrite(
+    text: str,
+    *,
+    words: Callable[[str], str] = lambda words: words,
+    default: Callable[[str | None], str | None] = lambda default: default,
+) -> str:
+    """Return a text with other `words` between its placeholders, and another `default` in each; neither adds a brace.
+
+    Raises:
+        TemplateError: as for `compile_template`.
+    """
+    pieces: list[str] = []
+    for part in compile_template(text).parts:
+        if isinstance(part, str):
+            pieces.append(literal(words(part)))
+            continue
+        given = default(part.default)
+        pieces.append(f"{{{part.field}}}" if given is None else f"{{{part.field}|{given}}}")
+    return "".join(pieces)
+
+
+def literal(words: str) -> str:
+    """Return the text that says exactly these words."""
+    return words.replace("{", "{{").replace("}", "}}")
 
 
 # --- Names and values ---------------------------------------------------------------------------------------

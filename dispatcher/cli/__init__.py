@@ -24,6 +24,7 @@ from dispatcher.cli import (
     resources,
     running,
     spending,
+    texts,
 )
 from dispatcher.cli.output import printable
 from dispatcher.errors import DispatcherError, UsageError
@@ -76,6 +77,7 @@ for command in (
     privacy.forget,
     privacy.erase,
     optouts.optouts,
+    texts.texts,
     ledgers.ledger,
     *resources.groups(),
 ):

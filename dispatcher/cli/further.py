@@ -65,6 +65,7 @@ def add(campaign: str, *, file: Path, dry_run: bool, as_json: bool, **asked: Any
             expires_at=into.expires_at,
             segment_price=into.segment_price,
             adds_to=into,
+            variants=runtime.ledger.texts.of_campaign(into),
         )
         done = _plan(runtime, order, source, dry_run=dry_run)
         _show(done, f"added to campaign {into.public_id}", into.provider, as_json=as_json)
@@ -125,6 +126,8 @@ def retry(
             priority=first.priority,
             segment_price=first.segment_price,
             retry_of=first.public_id,
+            variants={} if text else source.variants,
+            text_by=source.text_by,
             # Two who run this at once get one campaign between them.
             key=f"retry {runtime.ledger.reports.retries(first) + 1} of {first.public_id}",
         )

@@ -41,6 +41,7 @@ class Asked:
     fallbacks: tuple[str, ...]
     text: str | None
     text_file: Path | None
+    use: str | None
     template: str | None
     tag: str | None
     sender: str | None
@@ -59,6 +60,7 @@ def what_is_sent(command: Callable[..., None]) -> Callable[..., None]:
             who_sends,
             click.option("--text", help="The text; {column} stands for a value, {column|default} has a fallback."),
             click.option("--text-file", type=click.Path(path_type=Path), help="Read the text from a file (UTF-8)."),
+            click.option("--use", metavar="NAME", help="Use a text of `dispatcher texts`."),
             click.option("--template", metavar="ID", help="Use a text that the provider keeps (Sakari)."),
             click.option("--tag", help="Instead of FILE: those whom the provider keeps under a tag (Sakari)."),
             click.option("--sender", help="The sender id (NetSapiens: the from-number)."),
@@ -185,13 +187,15 @@ def _tagged(runtime: Runtime, name: str, tag: str) -> BinaryIO:
 
 
 def _text(runtime: Runtime, asked: Asked) -> str:
-    given = [option for option in (asked.text, asked.text_file, asked.template) if option is not None]
+    given = [option for option in (asked.text, asked.text_file, asked.use, asked.template) if option is not None]
     if len(given) != 1:
-        raise UsageError("give the text once: as --text, --text-file or --template")
+        raise UsageError("give the text once: as --text, --text-file, --use or --template")
     if asked.text is not None:
         return asked.text
     if asked.text_file is not None:
         return read_text(asked.text_file)
+    if asked.use is not None:
+        return runtime.ledger.texts.get(asked.use).template
     assert asked.template is not None
     if not isinstance(runtime.provider(asked.provider), ReadsTemplates):
         raise UsageError(f"{asked.provider} keeps no templates: give --text or --text-file")

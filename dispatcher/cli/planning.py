@@ -7,21 +7,22 @@ from typing import Any
 import click
 
 from dispatcher import reporting
-from dispatcher.cli.accounts import take_lookup, usable
+from dispatcher.cli import preflight
 from dispatcher.cli.care import Care, what_is_minded, with_care
 from dispatcher.cli.chain import capabilities_of, tell_missing
 from dispatcher.cli.lists import how_it_is_read, show_notes, taken
 from dispatcher.cli.opening import WHO, opened
 from dispatcher.cli.orders import Asked, put_together, what_is_sent
 from dispatcher.cli.output import console, duration, json_option, print_json, printable, table
+from dispatcher.cli.preflight import Before, what_is_shown_first
 from dispatcher.cli.spending import Spending, what_may_be_spent, with_prices
+from dispatcher.cli.texts import Wording, how_it_is_worded, with_wording
 from dispatcher.cli.timing import Timing, timing_options
+from dispatcher.cli.trial import Trial, try_first, what_is_tried
 from dispatcher.ledger import PlanTotals
-from dispatcher.planning import Enqueued, Estimate, left_out
+from dispatcher.planning import Enqueued, Estimate, Preflight, Tariff, left_out
 from dispatcher.planning import enqueue as plan_and_enqueue
 from dispatcher.planning import estimate as plan_and_estimate
-from dispatcher.provider import EstimatesPrice, OutgoingBatch, Price
-from dispatcher.runtime import Runtime
 
 
 @click.command(short_help="Plan a list of recipients and enqueue the campaign.")
@@ -29,6 +30,9 @@ from dispatcher.runtime import Runtime
 @how_it_is_read
 @what_may_be_spent
 @what_is_minded
+@how_it_is_worded
+@what_is_shown_first
+@what_is_tried
 @timing_options
 @click.option("--name", help="What to call the campaign; the file's name by default.")
 @click.option("--at", "send_at", metavar="TIME", help="Send then, e.g. 2026-12-01T09:00+02:00; at once by default.")
@@ -63,28 +67,69 @@ def enqueue(
     """
     lists = taken(asked)
     spent, minded = Spending.taken(asked), Care.taken(asked)
+    wording, before, trying = Wording.taken(asked), Before.taken(asked), Trial.taken(asked)
     given = Asked(**asked)
-    with opened() as runtime:
+    with (
+        opened() as runtime,
+        preflight.rejects_into(before.rejects) as rejected,
+        contextlib.ExitStack() as showing,
+    ):
         order, source = put_together(
             runtime, given, lists=lists, name=name, send_at=send_at, key=key, timing=timing, dry_run=dry_run
         )
-        order = with_care(runtime, with_prices(runtime, order, budget=spent.budget), minded, source)
-        with planning_progress() as tick:
-            done = plan_and_enqueue(
-                runtime.ledger,
-                order,
-                source,
-                capabilities=capabilities_of(runtime, order),
-                who=WHO,
-                clock=runtime.clock,
-                dry_run=dry_run,
-                progress=tick,
-            )
+        order = with_wording(runtime, with_prices(runtime, order, budget=spent.budget), wording)
+        order = with_care(runtime, order, minded, source)
+        asks = not dry_run and preflight.asks(before, source=source, as_json=as_json)
+        own_number = trying.number(order, dry_run=dry_run)
+        looks = dry_run or asks or before.rejects is not None or own_number is not None
+        tried: dict[str, Any] = {}
+        now = runtime.clock()
+        seen = Preflight(
+            rules=order.rules,
+            tariff=order.tariffs.get(order.provider, Tariff()),
+            start=now if order.send_at is None else max(now, order.send_at),
+            rejected=rejected,
+            row=trying.test_row,
+        )
+
+        def settle(planned: Enqueued) -> None:
+            showing.close()
+            if asks:
+                show_totals(planned.totals, given.provider)
+                price = preflight.quote(runtime, order, seen, planned.totals)
+                preflight.show(runtime, order, seen, planned.totals, price, full=before.full)
+                show_notes(planned.notes)
+            if own_number is not None:
+                tried["test"] = try_first(runtime, order, seen, trying, own_number, asks=asks, as_json=as_json)
+            if asks:
+                preflight.confirm(planned.totals, given.provider)
+
+        done = plan_and_enqueue(
+            runtime.ledger,
+            order,
+            source,
+            capabilities=capabilities_of(runtime, order),
+            who=WHO,
+            clock=runtime.clock,
+            dry_run=dry_run,
+            progress=showing.enter_context(planning_progress()),
+            preflight=seen if looks else None,
+            settle=settle if asks or own_number is not None else None,
+        )
+        showing.close()
+        price = preflight.quote(runtime, order, seen, done.totals) if dry_run else None
         if as_json:
             campaign = None if done.campaign is None else done.campaign.public_id
-            print_json({"campaign": campaign, **totals_of(done.totals), "again": done.again, **read_as(done)})
+            told = {"campaign": campaign, **totals_of(done.totals), "again": done.again, **read_as(done), **tried}
+            if price is not None and not done.again:
+                told["preflight"] = preflight.as_data(runtime, order, seen, done.totals, price, full=before.full)
+            print_json(told)
+        elif asks and not done.again:
+            _show_campaign(done)
         else:
             _show_enqueued(done, given.provider)
+            if price is not None and not done.again:
+                preflight.show(runtime, order, seen, done.totals, price, full=before.full)
             show_notes(done.notes)
         if not dry_run:
             tell_missing(runtime, order)
@@ -115,6 +160,16 @@ def _show_enqueued(done: Enqueued, provider: str) -> None:
         again = " (enqueued before with this key; nothing was planned)" if done.again else ""
         click.echo(f"campaign {done.campaign.public_id}{again}")
     show_totals(done.totals, provider)
+    _show_how_to_watch(done)
+
+
+def _show_campaign(done: Enqueued) -> None:
+    assert done.campaign is not None
+    click.echo(f"campaign {done.campaign.public_id}")
+    _show_how_to_watch(done)
+
+
+def _show_how_to_watch(done: Enqueued) -> None:
     if done.campaign is not None:
         click.echo(f"watch it: dispatcher status {done.campaign.public_id} --watch")
 
@@ -146,6 +201,7 @@ def planning_progress() -> Iterator[Any]:
 @click.command(short_help="Say what a campaign would come to, cost and take; change nothing.")
 @what_is_sent
 @how_it_is_read
+@how_it_is_worded
 @timing_options
 @json_option
 def estimate(*, timing: Timing, as_json: bool, **asked: Any) -> None:
@@ -154,12 +210,11 @@ def estimate(*, timing: Timing, as_json: bool, **asked: Any) -> None:
     The price is the provider's own, where it tells one, else that of the settings; nothing is sent and nothing is changed.
     """
     lists = taken(asked)
+    wording = Wording.taken(asked)
     given = Asked(**asked)
     with opened() as runtime:
         order, source = put_together(runtime, given, lists=lists, timing=timing, dry_run=True)
-        order = with_prices(runtime, order, estimating=True)
-        provider = runtime.provider(given.provider)
-        prices = isinstance(provider, EstimatesPrice) and not runtime.missing(given.provider)
+        order = with_wording(runtime, with_prices(runtime, order, estimating=True), wording)
         now = runtime.clock()
         found = plan_and_estimate(
             order,
@@ -168,7 +223,7 @@ def estimate(*, timing: Timing, as_json: bool, **asked: Any) -> None:
             limits=runtime.limits(given.provider),
             suppressed=left_out(runtime.ledger, rules=order.rules, brand=order.brand, send_at=order.send_at, now=now),
             now=now,
-            ask_price=_asking(runtime, given.provider) if prices else None,
+            ask_price=preflight.asking(runtime, given.provider),
         )
     if as_json:
         price = None if found.price is None else reporting.amount(found.price)
@@ -185,17 +240,6 @@ def estimate(*, timing: Timing, as_json: bool, **asked: Any) -> None:
     show_totals(found.totals, given.provider)
     _show_estimate(found, given.provider)
     show_notes(found.notes)
-
-
-def _asking(runtime: Runtime, name: str) -> Any:
-    provider: Any = usable(runtime, name, lookup=False)
-
-    def ask(batch: OutgoingBatch) -> Price:
-        take_lookup(runtime, name)
-        told: Price = provider.price(batch)
-        return told
-
-    return ask
 
 
 def _show_estimate(found: Estimate, provider: str) -> None:

@@ -139,7 +139,7 @@ def _rate(status: dict[str, Any], rates: deque[tuple[float, int, int]]) -> tuple
     return (sent - rates[0][1]) / elapsed, (ended - rates[0][2]) / elapsed
 
 
-def _held(one: dict[str, Any]) -> str:
+def held_in_words(one: dict[str, Any]) -> str:
     """Return one line on messages that wait for hours to begin, such as: until 09:00 in Africa/Johannesburg."""
     day, _, clock = one["local"].partition("T")
     more = len(one["zones"]) - 1
@@ -187,7 +187,7 @@ def _body(status: dict[str, Any]) -> RenderableType:
         ("enqueued", local(status["created_at"])),
         ("segments", f"{status['segments']:,} planned, {status['segments_submitted']:,} submitted"),
         ("batches", batches),
-        *(("held", _held(one)) for one in status["held"][:_HELD_LINES]),
+        *(("held", held_in_words(one)) for one in status["held"][:_HELD_LINES]),
         ("expires", local(status["expires_at"])),
         ("brand", printable(status["brand"])),
         ("cost", f"{status['cost']:,}" + (f", {status['refunded']:,} refunded" if status["refunded"] else "")),

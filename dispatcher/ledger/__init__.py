@@ -39,6 +39,7 @@ from dispatcher.ledger.rows import (
     Suppression,
     WorkerSeen,
 )
+from dispatcher.ledger.saved_texts import SavedText, SavedTexts
 from dispatcher.ledger.spending import Shortage, Spending
 from dispatcher.ledger.suppressions import Suppressions
 from dispatcher.ledger.timing import Timing
@@ -65,6 +66,7 @@ __all__ = [
     "PlanTotals",
     "PlannedBatch",
     "ReportLine",
+    "SavedText",
     "SentTo",
     "Shortage",
     "Suppression",
@@ -97,6 +99,7 @@ class Ledger:
     privacy: Privacy
     timing: Timing
     pressure: Pressure
+    texts: SavedTexts
 
     @property
     def version(self) -> str | None:
@@ -143,4 +146,5 @@ def open_ledger(url: str, *, pool_size: int = 8) -> Ledger:
         privacy=Privacy(database),
         timing=Timing(database),
         pressure=Pressure(database),
+        texts=SavedTexts(database),
     )

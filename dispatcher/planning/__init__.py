@@ -4,11 +4,14 @@ from dispatcher.planning.again import SentBefore
 from dispatcher.planning.columns import find_fields, find_phone_column
 from dispatcher.planning.counting import count_rows
 from dispatcher.planning.enqueue import Enqueued, Order, enqueue
-from dispatcher.planning.estimate import Estimate, estimate, seconds_to_send
+from dispatcher.planning.estimate import Estimate, estimate, outgoing, seconds_to_send
 from dispatcher.planning.leaving_out import LeftOut, left_out
 from dispatcher.planning.plan import Plan
+from dispatcher.planning.preflight import Preflight
 from dispatcher.planning.pricing import Tariff
 from dispatcher.planning.recipients import Chunk, Format, Reading, Recipients, open_recipients
+from dispatcher.planning.variants import Missing, fold_value
+from dispatcher.planning.wording import worded
 
 __all__ = [
     "Chunk",
@@ -16,8 +19,10 @@ __all__ = [
     "Estimate",
     "Format",
     "LeftOut",
+    "Missing",
     "Order",
     "Plan",
+    "Preflight",
     "Reading",
     "Recipients",
     "SentBefore",
@@ -27,7 +32,10 @@ __all__ = [
     "estimate",
     "find_fields",
     "find_phone_column",
+    "fold_value",
     "left_out",
     "open_recipients",
+    "outgoing",
     "seconds_to_send",
+    "worded",
 ]

@@ -27,10 +27,16 @@ class SentBefore:
         if campaign.erased_at is not None:
             raise UsageError(f"campaign {campaign.public_id} was erased: nobody is left to send to again")
         self._ledger, self._campaign, self._states = ledger, campaign, states
-        self._fields = compile_template(campaign.template).fields
+        self.variants = ledger.texts.of_campaign(campaign)
+        texts = (campaign.template, *self.variants.values())
+        self._fields = tuple(dict.fromkeys(field for text in texts for field in compile_template(text).fields))
+        self.text_by = "(text)"
+        """The column that names each row's text; no field is called so."""
+        while self.text_by in self._fields:
+            self.text_by += "'"
         self._digest = hashlib.sha256()
         self.name = f"campaign {campaign.public_id}"
-        self.header = (_PHONE, *self._fields)
+        self.header = (_PHONE, *self._fields, self.text_by)
         self.notes: Sequence[str] = ()
         self.guess = ""
 
@@ -55,6 +61,7 @@ class SentBefore:
             columns = {_PHONE: [f"+{some.numbers[at]}" for at in chosen]}
             for field in self._fields:
                 columns[field] = [stored[field][some.positions[at]] for at in chosen]
+            columns[self.text_by] = [some.variant or ""] * len(chosen)
             self._digest.update(repr(rows).encode())
             yield Chunk(rows=rows, lines=rows, columns=columns, unit="row")
         told = f"{passed:,} rows were passed over: they were sent to again before, or erased" if passed else ""

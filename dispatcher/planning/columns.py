@@ -47,8 +47,8 @@ def choose_phone_column(header: Sequence[str], first: Callable[[], Chunk]) -> st
     )
 
 
-def find_country_column(wanted: str, header: Sequence[str]) -> str:
-    """Return the header's name of the column with the countries.
+def find_column(wanted: str, header: Sequence[str]) -> str:
+    """Return the header's name of a column that was named.
 
     Raises:
         InputError: there is none of that name, or several.

@@ -13,14 +13,17 @@ from dispatcher.hours import LocalHours, Place, from_rules
 from dispatcher.ledger import Campaign, ExcludedRow, Ledger, NewCampaign, PlannedBatch, PlanTotals
 from dispatcher.planning.behind import Behind
 from dispatcher.planning.calm import calm
-from dispatcher.planning.columns import USUAL, choose_phone_column
+from dispatcher.planning.columns import USUAL, choose_phone_column, find_column
 from dispatcher.planning.cutting import Cutter
 from dispatcher.planning.guard import Guard
+from dispatcher.planning.keeping import kept
 from dispatcher.planning.leaving_out import LeftOut, left_out
-from dispatcher.planning.plan import Plan
+from dispatcher.planning.plan import Plan, Seen
+from dispatcher.planning.preflight import Preflight
 from dispatcher.planning.pricing import Tariff
 from dispatcher.planning.reading.rows import Reader
 from dispatcher.planning.recipients import Reading, Recipients, open_recipients
+from dispatcher.planning.variants import Missing, Variants
 from dispatcher.planning.zoning import Times, ZonedCutter
 from dispatcher.provider import Capabilities
 from dispatcher.release import handover, pace
@@ -65,6 +68,7 @@ class Order:
     segment_price: Decimal | None = None
     retry_of: str | None = None
     variants: Mapping[str, str] = field(default_factory=dict)  # name → text, for some of the recipients
+    text_by: str | None = None  # the column that names their text; None: that of the rules
     adds_to: Campaign | None = None  # add to this campaign instead of making one
     tariffs: Mapping[str, Tariff] = field(default_factory=dict)  # what a segment costs, by provider
     price_needed: bool = False  # since a budget is to be held
@@ -91,11 +95,14 @@ def enqueue(
     clock: Callable[[], datetime],
     dry_run: bool = False,
     progress: Callable[[PlanTotals], None] = lambda _: None,
+    preflight: Preflight | None = None,
+    settle: Callable[[Enqueued], None] | None = None,
 ) -> Enqueued:
     """Plan a recipient list for a provider and make the campaign live, in bounded memory.
 
     The draft sends nothing until the last commit: killed before it, nothing is sent, and running again is safe.
-    The key of a campaign that there is already gives that campaign, and plans nothing.
+    The key of a campaign that there is already gives that campaign, and plans nothing. `preflight` looks on. `settle`
+    is called when all is planned and nothing is live yet, however long it takes: what it raises leaves nothing behind.
 
     Raises:
         InputError: the list or the text cannot be planned; nothing is left of it.
@@ -109,7 +116,14 @@ def enqueue(
     after = 0 if into is None else into.totals.rows
     with calm(), open_recipients(source, order.reading, after=after) as recipients:
         gone = left_out(ledger, rules=order.rules, brand=order.brand, send_at=order.send_at, now=now)
-        plan = make_plan(order, recipients, capabilities=capabilities, suppressed=gone, now=now)
+        plan = make_plan(
+            order,
+            recipients,
+            capabilities=capabilities,
+            suppressed=gone,
+            now=now,
+            watch=None if preflight is None else preflight.see,
+        )
         if into is not None:
             plan.know(ledger.reports.rows_by_number(into))
         guard = Guard(
@@ -118,8 +132,11 @@ def enqueue(
             price_needed=order.price_needed,
             canary=order.rules.get("canary", {}).get("messages"),
         )
+        steps = guard.steps(located(plan, recipients))
+        if preflight is not None:
+            steps = preflight.steps(steps)
         if dry_run:
-            for _ in guard.steps(located(plan, recipients)):
+            for _ in steps:
                 progress(plan.totals)
             check_not_empty(plan.totals, recipients)
             return Enqueued(
@@ -135,7 +152,7 @@ def enqueue(
             provider=order.provider,
             sender=order.sender,
             template=order.text,
-            personalised=compile_template(order.text).personalised,
+            personalised=plan.variants.together.personalised,
             send_at=order.send_at,
             country=order.country,
             options=order.options,
@@ -153,9 +170,19 @@ def enqueue(
         )
         campaign_id = ledger.plans.begin(new, who=who, now=now)
         try:
-            _write(ledger, campaign_id, plan, recipients, guard, clock=clock, progress=progress)
+            _write(ledger, campaign_id, plan, steps, clock=clock, progress=progress)
             check_not_empty(plan.totals, recipients)
             guard.write(ledger, campaign_id)
+            if settle is not None:
+                with kept(ledger, campaign_id, clock=clock):
+                    settle(
+                        Enqueued(
+                            campaign=None,
+                            totals=guard.totals(plan.totals),
+                            repaired=plan.numbers.many_repaired,
+                            notes=told(order, plan, recipients),
+                        )
+                    )
         except BaseException:
             # Also on Ctrl-C. A kill leaves a draft that never sends, and that the next enqueue or worker removes.
             ledger.plans.discard(campaign_id)
@@ -182,19 +209,22 @@ def make_plan(
     capabilities: Capabilities,
     suppressed: LeftOut,
     now: datetime,
+    watch: Callable[[Seen], None] | None = None,
 ) -> Plan:
     """Return the plan of an order, ready to run over its recipients.
 
     Raises:
         InputError: the text or the header cannot be used.
     """
-    try:
-        template = compile_template(order.text)
-    except TemplateError as error:
-        raise InputError(f"the text, {error}") from None
+    column = order.text_by or order.rules.get("text_by")
+    variants = Variants(
+        _compiled(order.text, "the text"),
+        {name: _compiled(text, f"the text for {name}") for name, text in order.variants.items()},
+        None if column is None or not order.variants else find_column(column, recipients.header),
+    )
     return Plan(
         header=recipients.header,
-        template=template,
+        template=variants,
         phone_column=order.phone_column or choose_phone_column(recipients.header, recipients.first),
         country=order.country,
         country_column=order.country_column,
@@ -204,8 +234,18 @@ def make_plan(
         due_at=handover(order.send_at, capabilities, now=now).due_at,
         send_at=order.send_at,
         sender=order.sender,
-        cutter=_zoned_cutter(order, template, capabilities, now=now),
+        cutter=_zoned_cutter(order, variants.together, capabilities, now=now),
+        missing=Missing(order.rules.get("missing", Missing.REFUSE)),
+        gsm7=bool(order.rules.get("gsm7")),
+        watch=watch,
     )
+
+
+def _compiled(text: str, which: str) -> Template:
+    try:
+        return compile_template(text)
+    except TemplateError as error:
+        raise InputError(f"{which}, {error}") from None
 
 
 def _zoned_cutter(
@@ -242,8 +282,7 @@ def _write(
     ledger: Ledger,
     campaign_id: int,
     plan: Plan,
-    recipients: Recipients,
-    guard: Guard,
+    steps: Iterator[PlannedBatch | list[ExcludedRow]],
     *,
     clock: Callable[[], datetime],
     progress: Callable[[PlanTotals], None],
@@ -269,7 +308,7 @@ def _write(
 
     waiting = 0
     with Behind() as behind:
-        for step in guard.steps(located(plan, recipients)):
+        for step in steps:
             if isinstance(step, PlannedBatch):
                 batches.append(step)
                 waiting += len(step.numbers)
@@ -296,7 +335,12 @@ def told(order: Order, plan: Plan, recipients: Recipients) -> list[str]:
     """Return what a person should know of how the list was read, a sentence each; once all of it has been."""
     column = plan.numbers.phone_column
     guessed = order.phone_column is None and fold(column) != USUAL
-    return [*([f"numbers from column {column}"] if guessed else []), *recipients.notes, *plan.numbers.notes]
+    return [
+        *([f"numbers from column {column}"] if guessed else []),
+        *recipients.notes,
+        *plan.numbers.notes,
+        *(f"nobody gets the text for {name}: no row says so" for name in plan.variants.unused),
+    ]
 
 
 def check_not_empty(totals: PlanTotals, recipients: Recipients) -> None:

@@ -63,7 +63,7 @@ def estimate(
             if ask_price is None:
                 continue
             number += 1
-            quoted = ask_price(_outgoing(order, step, number))
+            quoted = ask_price(outgoing(order, step, number))
             currency = quoted.currency or currency
             price = None if price is None or quoted.amount is None else price + quoted.amount
         check_not_empty(plan.totals, recipients)
@@ -93,11 +93,12 @@ def seconds_to_send(totals: PlanTotals, limits: Limits) -> float | None:
     return math.ceil(max(times)) if times else None
 
 
-def _outgoing(order: Order, batch: PlannedBatch, number: int) -> OutgoingBatch:
+def outgoing(order: Order, batch: PlannedBatch, number: int) -> OutgoingBatch:
+    """Return batch `number` of an order as it would go out."""
     return render_batch(
         campaign=order.public_id,
         number=number,
-        template=order.text,
+        template=order.text if batch.variant is None else order.variants[batch.variant],
         fields=batch.fields,
         positions=range(len(batch.numbers)),
         numbers=batch.numbers,

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from dispatcher.hours import Place
 from dispatcher.ledger.rows import PlannedBatch
-from dispatcher.planning.cutting import Cutter
+from dispatcher.planning.cutting import Cutter, Group
 from dispatcher.zones import Places
 
 Times = tuple[datetime, datetime | None]
@@ -30,11 +30,12 @@ class ZonedCutter:
         segments: Sequence[int],
         values: Mapping[str, Sequence[str]],
         texts: Sequence[str],
+        groups: Sequence[Group] | None = None,
     ) -> None:
         """Take in messages, in columns of equal length; the place of each number must be known."""
         zones: dict[Place, str] = {}
-        groups: list[tuple[str | None, str | None]] = []
-        for number in numbers:
+        both: list[Group] = []
+        for position, number in enumerate(numbers):
             place = self._places.of(number)
             assert place is not None, "those of whom nobody knows the place are left out before"
             zone = zones.get(place)
@@ -42,8 +43,8 @@ class ZonedCutter:
                 zone = zones[place] = str(place)
                 if zone not in self._known:
                     self._known[zone] = self._times(place)
-            groups.append((zone, None))
-        self._cutter.add(numbers=numbers, rows=rows, segments=segments, values=values, texts=texts, groups=groups)
+            both.append((zone, None if groups is None else groups[position][1]))
+        self._cutter.add(numbers=numbers, rows=rows, segments=segments, values=values, texts=texts, groups=both)
 
     def cut(self, *, last: bool = False) -> Iterator[PlannedBatch]:
         """Yield the batches that are full; with `last` also what is left."""

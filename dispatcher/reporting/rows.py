@@ -58,6 +58,11 @@ def harmless(text: str) -> str:
     return "'" + shown if text.lstrip(" ").startswith(_FORMULA) else shown
 
 
+def harmless_number(text: str) -> str:
+    """Return what stands for a number: a number as it is, else `harmless`."""
+    return text if _NUMBER.fullmatch(text) else harmless(text)
+
+
 def _write_csv(lines: Iterable[ReportLine], out: BinaryIO) -> int:
     text = TextIOWrapper(out, encoding="utf-8", newline="", write_through=True)
     writer = csv.writer(text, lineterminator="\n")
@@ -156,6 +161,6 @@ def _cell(name: str, value: object) -> object:
     plain = _plain(value)
     if plain is None:
         return ""
-    if isinstance(plain, str) and not (name == "number" and _NUMBER.fullmatch(plain)):
-        return harmless(plain)
+    if isinstance(plain, str):
+        return harmless_number(plain) if name == "number" else harmless(plain)
     return plain

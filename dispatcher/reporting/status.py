@@ -9,7 +9,7 @@ from dispatcher.batch import BatchState
 from dispatcher.campaign import CampaignState
 from dispatcher.ledger import Campaign, Ledger
 from dispatcher.message import OPEN_MESSAGE_STATES, MessageState
-from dispatcher.release import held
+from dispatcher.release import Held, held
 
 
 def moment(value: datetime | None) -> str | None:
@@ -68,15 +68,17 @@ def status(ledger: Ledger, campaign: Campaign, *, now: datetime | None = None) -
 def _held(ledger: Ledger, campaign: Campaign, *, now: datetime) -> list[dict[str, Any]]:
     if campaign.state not in (CampaignState.RUNNING, CampaignState.SCHEDULED):
         return []
-    return [
-        {
-            "until": moment(one.until),
-            "local": one.hours.local(one.until).isoformat(timespec="minutes"),
-            "zones": list(one.hours.place.zones),
-            "messages": one.messages,
-        }
-        for one in held(ledger, campaign, now=now)
-    ]
+    return [waiting(one) for one in held(ledger, campaign, now=now)]
+
+
+def waiting(one: Held) -> dict[str, Any]:
+    """Return what waits for hours to begin."""
+    return {
+        "until": moment(one.until),
+        "local": one.hours.local(one.until).isoformat(timespec="minutes"),
+        "zones": list(one.hours.place.zones),
+        "messages": one.messages,
+    }
 
 
 def amount(value: Decimal) -> int | float:
