@@ -49,7 +49,7 @@ def events(subject: str, *, full: bool, as_json: bool) -> None:
         )
         for one in found
     ]
-    headings = [("when", False), ("who", False), ("of", False), ("what", False), ("why", False)]
+    headings = [("when", True), ("who", False), ("of", False), ("what", False), ("why", False)]
     console().print(table(headings, rows), end="")
     if line is not None:
         _tell(line, full=full)
