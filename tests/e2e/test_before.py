@@ -49,20 +49,22 @@ def test_a_test_goes_first_on_every_provider(running: Home) -> None:
 
 def test_each_gets_the_text_of_their_language_in_look_alikes_on_every_provider(running: Home) -> None:
     rows = [f"{NUMBERS[0]},Ann,en", f"{NUMBERS[1]},Łucja,de", f"{NUMBERS[2]},,de"]
-    path = people(running, "languages", *rows)
+    running.run("texts", "add", "de", "--text", "„Hallo {first_name}“… {lang}")
     campaigns = {}
     for name in providers.names():
-        running.run("texts", "add", f"de-{name}", "--text", f"{name}: „Hallo {{first_name}}“…")
-        texts = ("--text", f"{name}: Hi {{first_name}}", "--text-by", "lang", "--text-for", f"de=saved:de-{name}")
+        path = people(running, "languages", *(f"{row}@{name}" for row in rows))
+        texts = ("--text", "Hi {first_name} {lang}", "--text-by", "lang", "--text-for", f"de@{name}=saved:de")
         found = running.json("enqueue", path, "--provider", name, *texts, "--missing", "skip", "--gsm7")
         assert (found["messages"], found["invalid"]) == (2, 1)
         campaigns[name] = found["campaign"]
     for name, campaign in campaigns.items():
         running.wait(campaign)
-        said = {
-            one.number.lstrip("+"): one.text
-            for one in running.sandbox.record.messages
-            if one.text.startswith(f"{name}: ")
+        messages = [one for one in running.sandbox.record.messages if one.text.endswith(f"@{name}")]
+        assert {one.number.lstrip("+"): one.text for one in messages} == {
+            NUMBERS[0][1:]: f"Hi Ann en@{name}",
+            NUMBERS[1][1:]: f'"Hallo Lucja"... de@{name}',
         }
-        assert said == {NUMBERS[0][1:]: f"{name}: Hi Ann", NUMBERS[1][1:]: f'{name}: "Hallo Lucja"...'}
-        assert running.report(campaign)[2]["reason"] == "invalid: no first_name"
+        assert running.ledger is not None
+        line = running.ledger.reports.line(running.ledger.campaigns.get(campaign), 3)
+        assert line is not None
+        assert line.reason == "invalid: no first_name"
