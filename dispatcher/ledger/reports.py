@@ -185,11 +185,14 @@ class Reports:
     def _messages(self, campaign: Campaign, *, row: int | None = None) -> Iterator[ReportLine]:
         one = "" if row is None else ' AND m."row" = :line'
         parameters = {} if row is None else {"line": row}
+        # Batches follow the rows but where they were cut by place or by text, or were read from such.
+        cut = campaign.retry_of is not None or {"window", "text_by"} & campaign.rules.keys()
+        order = 'm."row"' if cut else "b.id, m.id"
         with self._database.read() as tx:
             for found in tx.stream(
                 'SELECT m."row" AS line, m.msisdn, m.state, m.reason, m.provider_message_id, m.settled_at,'
                 f" m.segments, m.cost, b.number, b.submitted_at FROM batch b JOIN message m ON {MESSAGES_OF_BATCH}"
-                f" WHERE b.campaign_id = :id{one} ORDER BY b.id, m.id",
+                f" WHERE b.campaign_id = :id{one} ORDER BY {order}",
                 id=campaign.id,
                 **parameters,
             ):

@@ -107,18 +107,18 @@ class Preflight:
         self._sample(seen)
         if seen.names is not None:
             self.texts.update(name or "" for name in seen.names)
+        self._add(Encoding.GSM_7, len(seen.texts), sum(seen.segments))
         if not what_needs_ucs2("".join(seen.texts)):
-            self._add(Encoding.GSM_7, len(seen.texts), sum(seen.segments))
             return
+        costly = [pair for pair in zip(seen.texts, seen.segments, strict=True) if what_needs_ucs2(pair[0])]
         # Where everybody gets the same, it is looked at once.
-        for (text, segments), many in Counter(zip(seen.texts, seen.segments, strict=True)).items():
-            signs = what_needs_ucs2(text)
-            self._add(Encoding.UCS_2 if signs else Encoding.GSM_7, many, many * segments)
-            if signs:
-                alike = transliterate(text)
-                self.saved += many * (segments - count_segments([alike])[0])
-                _count(self._signs, signs, many)
-                _count(self._left, what_needs_ucs2(alike), many)
+        for (text, segments), many in Counter(costly).items():
+            self._add(Encoding.GSM_7, -many, -many * segments)
+            self._add(Encoding.UCS_2, many, many * segments)
+            alike = transliterate(text)
+            self.saved += many * (segments - count_segments([alike])[0])
+            _count(self._signs, what_needs_ucs2(text), many)
+            _count(self._left, what_needs_ucs2(alike), many)
 
     def steps(self, steps: Iterable[PlannedBatch | list[ExcludedRow]]) -> Iterator[PlannedBatch | list[ExcludedRow]]:
         """Pass the steps on."""

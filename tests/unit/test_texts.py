@@ -69,7 +69,9 @@ def test_each_row_gets_the_text_that_its_column_names(run: Run, ledger: Ledger, 
     found = enqueue(run, *BY, provider=provider)
     assert (found["messages"], found["segments"]) == (4, 4)
     assert sent(ledger, provider) == {ANN: "Hi Ann", BEA: "Hallo Bea", CLAIRE: "Bonjour", DAN: "Hi Dan"}
-    assert ledger.reports.discrepancies(ledger.campaigns.get(found["campaign"])) == []
+    campaign = ledger.campaigns.get(found["campaign"])
+    assert ledger.reports.discrepancies(campaign) == []
+    assert [line.row for line in ledger.reports.lines(campaign)] == [1, 2, 3, 4]
 
 
 def test_texts_without_fields_are_kept_apart_and_counted_each_by_itself(run: Run, ledger: Ledger) -> None:
