@@ -23,7 +23,7 @@ _JSON_EVERY = 1.0
 _LOG_EVERY = 5.0
 _RATE_SECONDS = 10.0
 _UNSENT = ("queued",)
-_SEEN_LINES = 12
+_REASONS = 4
 _HELD_LINES = 6
 
 
@@ -201,7 +201,12 @@ def _body(status: dict[str, Any]) -> RenderableType:
     head = table([("", False), ("", False)], [(name, value) for name, value in facts if value])
     head.show_header = False
     excluded = {kind: many for kind, many in status["excluded"].items() if many}
-    places = [(state, many, "") for state, many in status["messages"].items() if many]
+    why: dict[str, list[str]] = {}
+    for one in status["reasons"]:
+        why.setdefault(one["state"], []).append(f"{one['messages']:,} {printable(one['reason'])}")
+    places = [
+        (state, many, ", ".join(why.get(state, [])[:_REASONS])) for state, many in status["messages"].items() if many
+    ]
     places += [(kind, many, "no message was made") for kind, many in excluded.items()]
     body = table([("what became of the rows", False), ("rows", True), ("", False)], places)
     body.add_section()

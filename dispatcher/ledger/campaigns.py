@@ -87,6 +87,12 @@ class Campaigns:
             cost=money(found.get("cost", 0)),
             refunded=money(found.get("refunded", 0)),
             segments_submitted=found.get("segments", 0),
+            reasons={
+                (state, reason): many
+                for name, many in found.items()
+                for kind, state, reason in [(*name.split(".", 2), "", "")[:3]]
+                if kind == "why" and many
+            },
         )
 
     def country(self, campaign: Campaign) -> str | None:

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from dispatcher.ledger.database import Transaction, micros, millionths
+from dispatcher.ledger.trail import because
 from dispatcher.message import MESSAGE_MOVES, MESSAGES_PER_BATCH, MessageState
 from dispatcher.provider import Receipts
 
@@ -21,6 +22,9 @@ _WORTH_A_STATEMENT = 8
 
 _TOLD_BY_RECEIPTS = frozenset({MessageState.DELIVERED, MessageState.UNDELIVERED, MessageState.EXPIRED})
 """No receipt moves what was not yet submitted: that is for an answer or a look-up, together with its batch."""
+
+_WITH_A_REASON = frozenset({MessageState.REFUSED, MessageState.UNDELIVERED, MessageState.EXPIRED})
+"""States whose reasons are counted, for a status that shows them at any size."""
 
 _STATES = {state.value: state for state in MessageState}
 
@@ -71,6 +75,8 @@ def move_messages(tx: Transaction, moves: Sequence[MessageMove]) -> dict[int, di
         costs.append(cost)
         settled.append(row.settled_at if move.settled_at is None else move.settled_at)
         batch = changes.setdefault(move.message_id // MESSAGES_PER_BATCH, {})
+        if move.reason is not None and move.state in _WITH_A_REASON:
+            _add(batch, {because(move.state.value, move.reason): 1})
         for name, amount in (
             (f"message.{row.state}", -1),
             (f"message.{move.state.value}", 1),
@@ -159,6 +165,8 @@ def _settle(
             dearer = tx.run(f"UPDATE message SET {sets}, cost = :cost WHERE {which} AND cost IS NULL", **parameters)
             moved += dearer
     more = {"cost": dearer * millionths(cost)} if dearer and cost is not None else {}
+    if moved and reason is not None and state in _WITH_A_REASON:
+        more[because(state.value, reason)] = moved
     return {"message.submitted": -moved, f"message.{state.value}": moved, **more} if moved else {}
 
 

@@ -198,6 +198,7 @@ class Counts:
     cost: Decimal
     refunded: Decimal
     segments_submitted: int
+    reasons: Mapping[tuple[str, str], int] = field(default_factory=dict)  # (state, reason) → messages
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

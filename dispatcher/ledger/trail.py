@@ -1,6 +1,7 @@
 """What every change of the ledger leaves behind in its own transaction: an event, and the counters moved."""
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 
@@ -9,6 +10,8 @@ from dispatcher.ledger.database import Transaction, micros
 from dispatcher.ledger.rows import Claim
 
 _SHARDS = 8
+_LONGEST_REASON = 60
+_DIGITS = re.compile(r"\d{3,}")  # an id in a reason would make each of them one of its own
 
 
 def note(
@@ -70,6 +73,11 @@ def totals(tx: Transaction, campaign_id: int) -> dict[str, int]:
             id=campaign_id,
         )
     }
+
+
+def because(state: str, reason: str) -> str:
+    """Return the name of the counter of the messages that ended in a state for a reason; numbers in it are left out."""
+    return f"why.{state}.{_DIGITS.sub('…', reason)[:_LONGEST_REASON]}"
 
 
 def shifts(prefix: str, moved: Iterable[tuple[str, str, int]]) -> dict[str, int]:

@@ -57,6 +57,10 @@ def status(ledger: Ledger, campaign: Campaign, *, now: datetime | None = None) -
         "care": care.described(campaign),
         "failover": failover.described(campaign),
         "money": spending.described(ledger, campaign),
+        "reasons": [
+            {"state": state, "reason": reason, "messages": many}
+            for (state, reason), many in sorted(counts.reasons.items(), key=lambda one: (-one[1], one[0]))
+        ],
         "notes": ledger.campaigns.notes(campaign),
         "brand": campaign.brand,
         "expires_at": moment(campaign.expires_at),

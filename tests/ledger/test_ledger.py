@@ -524,3 +524,27 @@ def test_many_receipts_that_differ_are_applied_each_as_it_is(ledger: Ledger, enq
     assert (counts.messages[MessageState.DELIVERED], counts.messages[MessageState.UNDELIVERED]) == (59, 1)
     assert counts.cost == 60
     assert ledger.reports.discrepancies(campaign) == []
+
+
+def test_the_reasons_of_what_failed_are_counted(ledger: Ledger, enqueue: Enqueue) -> None:
+    campaign = enqueue(batches=1, size=12)
+    taken = claim(ledger)
+    content = ledger.batches.content(taken)
+    assert ledger.batches.begin_attempt(taken, now=NOW, lease=LEASE)
+    refused = {
+        0: Refusal(reason="BADDEST"),
+        1: Refusal(reason="no credit, order 12345"),
+        2: Refusal(reason="BADDEST"),
+    }
+    answers = accepted(12, refused=refused)
+    ledger.outcomes.submitted(taken, content, answers, now=NOW, receipt_window=WINDOW)
+    [batch] = ledger.receipts.due("winsms", now=NOW, most=20)
+    told = [
+        Receipt(message_id=one, state=MessageState.UNDELIVERED, reason="FAILED", at=NOW) for one in batch.message_ids
+    ]
+    ledger.receipts.apply(told, asked={}, who="t", now=NOW)
+    assert ledger.campaigns.counts(campaign).reasons == {
+        ("refused", "BADDEST"): 2,
+        ("refused", "no credit, order …"): 1,
+        ("undelivered", "FAILED"): 9,
+    }
