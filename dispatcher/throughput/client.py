@@ -23,6 +23,7 @@ LONGEST_PAUSE = 3600.0
 
 _DRIFT = 0.001  # how fast two clocks may part, in seconds a second: twice what NTP may slew
 _MOST_UNCERTAIN = 0.25  # one answer that took seconds must not lengthen every window by as much
+_SPREAD = 0.9  # the rest lets those who come late catch up within the window
 _ASK_ONLY = -1.0
 _OPEN_SECONDS = 0.1
 """How long an account without limits that was not paused is taken to be so: only a pause could be missed."""
@@ -105,12 +106,17 @@ class Throughput:
         server: str,
         monotonic: Callable[[], float] = time.monotonic,
         redis_now: Callable[[], float] | None = None,
+        spread: float = 0.0,
     ) -> None:
-        """Use `client`; `server` names it in messages. `redis_now` replaces Redis's clock in tests."""
+        """Use `client`; `server` names it in messages. `redis_now` replaces Redis's clock in tests.
+
+        `spread` is how evenly requests go: 0 lets a second's worth go at once, 1 keeps them one part of the window apart.
+        """
         self._client = client
         self._server = server
         self._monotonic = monotonic
         self._redis_now = redis_now
+        self._spread = spread
         self._clock = _RedisClock()
         self._open_until: dict[str, float] = {}
         source = resources.files(__package__)
@@ -146,7 +152,7 @@ class Throughput:
                 "the URL of Redis (DISPATCHER_REDIS_URL) is not redis://host:port/db, rediss://host:port/db "
                 "or unix:///path?db=0"
             ) from None
-        return cls(client, server=f"{parts.scheme}://{where}", monotonic=monotonic)
+        return cls(client, server=f"{parts.scheme}://{where}", monotonic=monotonic, spread=_SPREAD)
 
     def __repr__(self) -> str:
         return f"Throughput({self._server})"
@@ -281,6 +287,7 @@ class Throughput:
             int(lookup),
             _micros(max_wait),
             _micros(lead),
+            repr(self._spread),
         )
         low, high = self._clock.learn(asked, self._monotonic(), now / 1e6)
         limited = (limits.requests_per_second and requests) or (limits.segments_per_second and segments)

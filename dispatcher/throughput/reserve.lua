@@ -7,6 +7,7 @@
 --       8: '1' for a look-up
 --       9: the longest wait to accept, µs; negative means only ask, reserve nothing
 --      10: lead, µs: send no sooner than this from now
+--      11: spread: the share of its part of the window that a grant keeps free behind it
 -- Returns {1 if granted, wait in µs, now in µs}.
 --
 -- Each limit has a log: one sorted-set entry a grant, scored by the units granted before it. A request that
@@ -22,6 +23,7 @@ local requests_cost, segments_cost = tonumber(ARGV[6]), tonumber(ARGV[7])
 local lookup = ARGV[8] == '1'
 local max_wait = tonumber(ARGV[9])
 local lead = tonumber(ARGV[10])
+local spread = tonumber(ARGV[11])
 
 -- How far ahead callers are taken to book, at the least, when it is not known what was booked.
 local USUAL_BOOKING = SECOND
@@ -53,7 +55,7 @@ end
 
 -- Read the log's newest entry, and return the first instant at which its cost fits.
 local function earliest(log)
-  local newest = redis.call('ZRANGE', log.key, -1, -1)[1]
+  local newest, before_newest = unpack(redis.call('ZRANGE', log.key, -1, -1, 'WITHSCORES'))
   if not newest then
     log.total = 0
     return now
@@ -62,6 +64,13 @@ local function earliest(log)
   latest, log.total = parse(newest)
   -- In order: never before what is booked already. And never while a request over the limit is paid off.
   local at = math.max(latest - margin, tonumber(state['closed:' .. log.key]) or 0)
+  -- One after another rather than all at once: on its way a request is late by some milliseconds, and of a burst all
+  -- that are late would fall into the next one's window, as the provider counts.
+  local from = tonumber(before_newest)
+  local cost = from and from >= 0 and log.total - from or 0  -- below zero are the entries that only hold
+  if cost > 0 and log.key ~= LOOKUPS then
+    at = math.max(at, latest - margin + math.floor(spread * log.window * math.min(cost, log.capacity) / log.capacity))
+  end
   local bound = log.total + math.min(log.cost, log.capacity) - log.capacity
   local before = redis.call('ZREVRANGEBYSCORE', log.key, '(' .. whole(bound), '-inf', 'LIMIT', 0, 1)[1]
   if before then

@@ -13,7 +13,7 @@ from tests.chaos.campaigns import CAMPAIGN_OF, resume_what_was_paused
 from tests.chaos.world import Sent, World, present
 
 CANCEL_SECONDS = 1.0
-JITTER = 1
+JITTER = 2
 """Requests by which a second may seem fuller than it was: arrival is later than sending by more or less."""
 
 HASTE = 20

@@ -512,3 +512,17 @@ def test_the_timeouts_are_set():
     connection = Throughput.connect("redis://host")._client.connection_pool.make_connection()
     assert (connection.socket_timeout, connection.socket_connect_timeout) == (5, 3)
     assert isinstance(connection, redis.Connection)
+
+
+def test_a_burst_is_spread_over_its_second_and_uses_all_of_it(world):
+    even = Throughput(
+        world.redis, server="fake", monotonic=lambda: world.now, redis_now=lambda: world.now, spread=0.9
+    )
+    limits = rate(10)
+    world.settle(limits)
+    waits = [even.reserve("main", limits, max_wait=5).wait for _ in range(30)]
+    gaps = [later - earlier for earlier, later in pairwise(waits)]
+    assert waits[0] == 0
+    assert min(gaps) == pytest.approx(0.09, abs=1e-4)
+    assert waits[10] == pytest.approx(1 + MARGIN, abs=1e-4)  # the eleventh is a window after the first
+    assert waits[20] == pytest.approx(2 * (1 + MARGIN), abs=1e-4)
