@@ -14,7 +14,7 @@ from tests.chaos.world import Sent, World, present
 
 CANCEL_SECONDS = 1.0
 JITTER = 2
-"""Requests by which a second may seem fuller than it was: arrival is later than sending by more or less."""
+"""Requests by which a second may seem fuller than it was: arrival is later than sending by more or less, and here much runs at once."""
 
 HASTE = 20
 """By how much the limits are raised at rest: receipts and look-ups have a share of them, and nothing is proven by waiting."""
