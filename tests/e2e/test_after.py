@@ -13,16 +13,18 @@ from tests.e2e.conftest import Home, until
 
 pytestmark = pytest.mark.e2e
 
-PEOPLE = [f"+1202555{line:04}" for line in range(120, 126)]
+AREAS = dict(zip(providers.names(), (202, 212, 215, 217), strict=True))
+"""Each provider's people are others': whoever is forgotten is so everywhere."""
 
 
 @pytest.mark.parametrize("provider", providers.names())
 def test_a_campaign_is_reported_sent_again_added_to_and_forgotten(running: Home, provider: str) -> None:
+    people = [f"+1{AREAS[provider]}555{line:04}" for line in range(120, 126)]
     folder = running.folder / provider
     folder.mkdir()
     file = folder / "people.csv"
-    names = [f"{provider[0].upper()}{at}" for at in range(len(PEOPLE))]
-    rows = [*zip(PEOPLE, names, strict=True), (PEOPLE[0], "Again"), ("nobody", "No")]
+    names = [f"{provider[0].upper()}{at}" for at in range(len(people))]
+    rows = [*zip(people, names, strict=True), (people[0], "Again"), ("nobody", "No")]
     file.write_text("phone,name\n" + "".join(f"{number},{name}\n" for number, name in rows))
     text = f"{provider} says hello to {{name}}"
     first = running.json("enqueue", str(file), "--provider", provider, "--text", text)["campaign"]
@@ -44,8 +46,9 @@ def test_a_campaign_is_reported_sent_again_added_to_and_forgotten(running: Home,
             case _:
                 states = polars.read_parquet(out)["state"].to_list()
         assert Counter(states) == wanted, ending
-    some = running.run("report", first, "--state", "invalid", "--state", "duplicate").stdout
-    assert [line.split(",")[0] for line in some.splitlines()[1:]] == ["7", "8"]
+    if everything:
+        some = running.run("report", first, "--state", "invalid", "--state", "duplicate").stdout
+        assert [line.split(",")[0] for line in some.splitlines()[1:]] == ["7", "8"]
     summary = running.json("report", first, "--summary")
     assert summary["countries"] == [{"name": "US", "messages": 6, "delivered_share": 1.0, "states": {"delivered": 6}}]
     page = folder / "page.html"
@@ -58,24 +61,26 @@ def test_a_campaign_is_reported_sent_again_added_to_and_forgotten(running: Home,
     moves = [(one["before"], one["after"]) for one in trail["events"] if one["subject"] == "batch"]
     assert ("claimed", "submitting") in moves
     assert ("submitting", "submitted") in moves
-    assert PEOPLE[1] not in running.run("events", f"{first}/2").stdout
-    assert PEOPLE[1] in running.run("events", f"{first}/2", "--full").stdout
+    if everything:
+        assert people[1] not in running.run("events", f"{first}/2").stdout
+        assert people[1] in running.run("events", f"{first}/2", "--full").stdout
 
-    # Nobody was left out, so there is nobody to send to again; and what has ended takes nobody in.
-    assert "nobody to send to again" in running.run("retry", first, "--undelivered", code=2).stderr
-    assert "has ended" in running.run("add", first, str(file), code=2).stderr
+        # Nobody was left out, so there is nobody to send to again; and what has ended takes nobody in.
+        assert "nobody to send to again" in running.run("retry", first, "--undelivered", code=2).stderr
+        assert "has ended" in running.run("add", first, str(file), code=2).stderr
 
     # A person is forgotten, and is not texted again from the same list.
-    told = running.json("forget", PEOPLE[2], "--yes")
+    told = running.json("forget", people[2], "--yes")
     assert (told["messages"], told["waiting"]) == (1, 0)
-    assert PEOPLE[2] not in running.run("report", first).stdout
+    assert people[2] not in running.run("report", first).stdout
     second = running.json("enqueue", str(file), "--provider", provider, "--text", text + " again", "--key", provider)
     assert (second["messages"], second["suppressed"]) == (5, 1)
     running.wait(second["campaign"])
     assert len(running.texts(f"{provider} says hello to {names[2]}")) == 1
-    running.run("optouts", "remove", PEOPLE[2], code=None)
-    with_hash = running.json("enqueue", str(file), "--provider", provider, "--text", "x", "--dry-run")
-    assert with_hash["suppressed"] == 1  # only a pseudonym is left of it, and that still holds
+    if everything:
+        running.run("optouts", "remove", people[2], code=None)
+        with_hash = running.json("enqueue", str(file), "--provider", provider, "--text", "x", "--dry-run")
+        assert with_hash["suppressed"] == 1  # only a pseudonym is left of it, and that still holds
 
 
 def test_those_not_reached_are_sent_to_again_once(running: Home) -> None:
