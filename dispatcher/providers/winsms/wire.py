@@ -212,14 +212,13 @@ def answers(batch: OutgoingBatch, answer: SendAnswer) -> Answers:
     for message in answer.messages or ():
         if message is not None:
             rows += [row for row in message.recipients or () if row is not None]
-    # What nearly every answer is: everyone is accepted, in our order.
+    # What nearly every answer is: everyone is accepted, in our order, under an id of its own.
     echoed = [row.client_message_id for row in rows]
     if echoed == _POSITIONS[: len(batch)] and [row.accepted for row in rows].count(True) == len(rows):
         given = [row.api_message_id for row in rows]
-        return Answers(
-            provider_message_ids=[str(one) if type(one) is int else word(one) or None for one in given],
-            costs=decimals([row.credit_cost for row in rows]),
-        )
+        theirs = [str(one) if type(one) is int else word(one) or None for one in given]
+        if len(set(theirs)) == len(theirs):
+            return Answers(provider_message_ids=theirs, costs=decimals([row.credit_cost for row in rows]))
     ids: list[str | None] = [None] * len(batch)
     costs: list[Decimal | None] = [None] * len(batch)
     refused: dict[int, Refusal] = {}
@@ -238,7 +237,7 @@ def answers(batch: OutgoingBatch, answer: SendAnswer) -> Answers:
             refused[position] = Refusal(reason=reason or "no reason given", opted_out=_key(reason) == "OPTEDOUT")
     # Of an id that two messages have, nobody can say whose receipt it brings: both are accepted, and have none.
     many = Counter(ids)
-    ids = [None if theirs is None or many[theirs] > 1 else theirs for theirs in ids]
+    ids = [None if one is None or many[one] > 1 else one for one in ids]
     account = {_key(refusal.reason): refusal.reason for refusal in refused.values()}
     for key, error in _OF_THE_ACCOUNT.items():
         # Nobody was accepted, so the whole batch may go later; whoever was refused for himself is so again then.
