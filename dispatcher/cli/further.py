@@ -55,7 +55,7 @@ def add(campaign: str, *, file: Path, dry_run: bool, as_json: bool, **asked: Any
             phone_column=lists.phone_column,
             country_column=lists.country_column,
             reading=lists.reading,
-            country=runtime.ledger.campaigns.country(into) or runtime.settings.country,
+            country=into.country or runtime.settings.country,
             sender=into.sender,
             send_at=into.send_at,
             options=into.options,

@@ -17,7 +17,7 @@ _SETTLED_AT_ONCE = 50_000
 """Messages that one commit of a cancel writes down: some tens of milliseconds, for which others wait."""
 
 _COLUMNS = (
-    "id, public_id, key, name, provider, sender, template, personalised, state, reason, send_at, options,"
+    "id, public_id, key, name, provider, sender, template, personalised, state, reason, send_at, country, options,"
     " rules, brand, fallbacks, priority, released_through, expires_at, budget, segment_price, committed, retry_of,"
     " erased_at, rows, messages, duplicates, invalid, suppressed, batches, segments, created_at, started_at,"
     " finished_at"
@@ -94,11 +94,6 @@ class Campaigns:
                 if kind == "why" and many
             },
         )
-
-    def country(self, campaign: Campaign) -> str | None:
-        """Return the country of numbers that do not say theirs, as it was enqueued with."""
-        with self._database.read() as tx:
-            return tx.rows("SELECT country FROM campaign WHERE id = :id", id=campaign.id)[0].country  # type: ignore[no-any-return]
 
     def notes(self, campaign: Campaign, *, most: int = 5) -> list[str]:
         """Return what a person must know of the campaign's submitted batches, each thing once."""
@@ -314,6 +309,7 @@ def _campaign(row: Any) -> Campaign:
         state=CampaignState(row.state),
         reason=row.reason,
         send_at=moment(row.send_at),
+        country=row.country,
         options=json.loads(row.options),
         rules=json.loads(row.rules),
         brand=row.brand,

@@ -101,6 +101,7 @@ class Campaign:
     state: CampaignState
     reason: str | None
     send_at: datetime | None
+    country: str | None  # of numbers that do not say theirs
     options: Mapping[str, str]
     rules: Mapping[str, Any]  # JSON values by rule: window, quiet, spread, canary, breaker…
     brand: str  # whose suppression list counts beside the global one; "" for none

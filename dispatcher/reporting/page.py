@@ -65,7 +65,7 @@ def _page(summary: Summary, *, limit: float | None, now: datetime) -> str:
         f"<p>{escape(campaign['state'])}{escape(': ' + campaign['reason'] if campaign['reason'] else '')}</p>",
         _states(campaign),
         _facts(summary),
-        _over_time("Delivered over time", summary.delivered_at, "messages", None),
+        _over_time(summary.delivered_at),
         _pace(summary, limit),
         _latency(summary),
         _times_to_delivery(summary),
@@ -110,29 +110,33 @@ def _facts(summary: Summary) -> str:
     return "<h2>In figures</h2>" + _table(("", ""), [fact for fact in facts if fact[1]])
 
 
-def _over_time(title: str, instants: Sequence[float], unit: str, limit: float | None) -> str:
+def _over_time(instants: Sequence[float]) -> str:
     if not instants:
         return ""
-    first, last = instants[0], instants[-1]
-    width = max((last - first) / _BINS, 1.0)
-    bins = [0.0] * (int((last - first) / width) + 1)
-    for instant in instants:
-        bins[int((instant - first) / width)] += 1 if limit is None else 1 / width
-    label = _clock(first, width)
-    what = f"{unit} in each {_seconds(width)}"
-    return f'<h2>{escape(title)}</h2><p class="soft">{what}</p>' + columns(bins, label=label, title=title, unit=unit)
+    counts, width = _bins(instants)
+    title, unit = "Delivered over time", "messages"
+    drawn = columns(counts, label=_clock(instants[0], width), title=title, unit=unit)
+    return f'<h2>{title}</h2><p class="soft">{unit} in each {_seconds(width)}</p>' + drawn
 
 
 def _pace(summary: Summary, limit: float | None) -> str:
     began = [one.began_at.timestamp() for one in summary.attempts]
     if not began:
         return ""
-    width = max((began[-1] - began[0]) / _BINS, 1.0)
-    bins = [0.0] * (int((began[-1] - began[0]) / width) + 1)
-    for instant in began:
-        bins[int((instant - began[0]) / width)] += 1 / width
-    drawn = columns(bins, label=_clock(began[0], width), title="requests a second", limit=limit, unit="requests/s")
+    counts, width = _bins(began)
+    rates = [many / width for many in counts]
+    drawn = columns(rates, label=_clock(began[0], width), title="requests a second", limit=limit, unit="requests/s")
     return f"<h2>Requests a second{', and the limit' if limit else ''}</h2>" + drawn
+
+
+def _bins(instants: Sequence[float]) -> tuple[list[int], float]:
+    """Count sorted instants in bins of equal width; return the counts, and the width in seconds."""
+    first, last = instants[0], instants[-1]
+    width = max((last - first) / _BINS, 1.0)
+    counts = [0] * (int((last - first) / width) + 1)
+    for instant in instants:
+        counts[int((instant - first) / width)] += 1
+    return counts, width
 
 
 def _latency(summary: Summary) -> str:
@@ -141,10 +145,11 @@ def _latency(summary: Summary) -> str:
 
 
 def _times_to_delivery(summary: Summary) -> str:
-    late = 60.0 if summary.coarse else 0.0
-    values = [max(0.0, value + late) for value in summary.to_delivery]
     title = "From submission to delivery"
-    return _histogram(title + (", at most: receipts come in whole minutes" if late else ""), values, "messages")
+    values = [summary.longest(value) for value in summary.to_delivery]
+    return _histogram(
+        title + (", at most: receipts come in whole minutes" if summary.coarse else ""), values, "messages"
+    )
 
 
 def _histogram(title: str, values: Sequence[float], unit: str) -> str:

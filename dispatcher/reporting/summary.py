@@ -43,9 +43,12 @@ class Summary:
         """Return within how many seconds so many percent of what was delivered had been."""
         if not self.to_delivery:
             return None
-        found = self.to_delivery[min(len(self.to_delivery) - 1, len(self.to_delivery) * percent // 100)]
+        return self.longest(self.to_delivery[min(len(self.to_delivery) - 1, len(self.to_delivery) * percent // 100)])
+
+    def longest(self, seconds: float) -> float:
+        """Return the longest that a time of `to_delivery` can have been."""
         # A receipt of 11:30 may be of 11:30:59; and two clocks are never quite the same.
-        return max(0.0, found + _MINUTE if self.coarse else found)
+        return max(0.0, seconds + _MINUTE if self.coarse else seconds)
 
     def plain(self) -> dict[str, Any]:
         """Return it for programs."""

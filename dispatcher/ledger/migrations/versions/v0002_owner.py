@@ -1,10 +1,13 @@
 """What a campaign's owner asks for beyond a list and a text: rules, money, texts by recipient, retries, privacy.
 
-Every change adds: a program of the version before goes on working on the ledger while this runs and after.
+Everything is added; only how a message's state is checked is written anew, to allow the same. So a program of the
+version before goes on working on the ledger while this runs and after.
 """
 
 from alembic import op
 from sqlalchemy import Connection
+
+from dispatcher.ledger.migrations.versions.v0001_ledger import MESSAGE_STATES
 
 revision = "0002"
 down_revision = "0001"
@@ -13,7 +16,7 @@ depends_on = None
 
 _COLUMNS = {
     "campaign": (
-        # What the owner asked for, as JSON: window, days, quiet, spread, canary, breaker and so on (rules.py).
+        # What the owner asked for, as JSON: window, days, quiet, spread, canary, breaker, and so on.
         "rules TEXT NOT NULL DEFAULT '{}'",
         # Whose suppression list counts beside the global one.
         "brand TEXT NOT NULL DEFAULT ''",
@@ -61,19 +64,6 @@ MESSAGE_MOVES = {
     "unknown": ["submitted", "queued", "unconfirmed", "refused"],
     "unconfirmed": ["delivered", "undelivered", "expired"],
 }
-
-MESSAGE_STATES = [
-    "queued",
-    "submitted",
-    "delivered",
-    "undelivered",
-    "expired",
-    "unconfirmed",
-    "refused",
-    "suppressed",
-    "cancelled",
-    "unknown",
-]
 
 
 def _message_guard(*, postgresql: bool) -> list[str]:
