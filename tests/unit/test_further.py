@@ -3,28 +3,19 @@
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
 from dispatcher.cli import cli
-from dispatcher.ledger import Ledger, open_ledger
+from dispatcher.ledger import Ledger
 from dispatcher.provider import Answers, Refusal
 
 NOW = datetime.now(UTC)
 HOUR = timedelta(hours=1)
 ANN, BOB, CARL, DORA = (f"+1202555010{at}" for at in range(4))
 Run = Callable[..., Any]
-
-
-@pytest.fixture
-def ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setenv("DISPATCHER_HOME", str(tmp_path))
-    opened = open_ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
-    yield opened
-    opened.close()
 
 
 @pytest.fixture

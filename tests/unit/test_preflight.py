@@ -17,7 +17,7 @@ import pytest
 from click.testing import CliRunner
 
 from dispatcher.cli import cli
-from dispatcher.ledger import Ledger, NewCampaign, open_ledger
+from dispatcher.ledger import Ledger, NewCampaign
 from dispatcher.planning.keeping import kept
 
 NOW = datetime.now(UTC)
@@ -27,14 +27,6 @@ LIST = (
     "=cmd(),Eve\n+12025550102,Jos\u00e9 \U0001f33b\n+442079460000,Gil\n"
 )
 Run = Callable[..., Any]
-
-
-@pytest.fixture
-def ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setenv("DISPATCHER_HOME", str(tmp_path))
-    opened = open_ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
-    yield opened
-    opened.close()
 
 
 @pytest.fixture

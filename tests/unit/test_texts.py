@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from dispatcher.cli import cli
-from dispatcher.ledger import Ledger, open_ledger
+from dispatcher.ledger import Ledger
 from dispatcher.provider import Answers, Refusal
 from dispatcher.rendering import render_content
 
@@ -19,14 +19,6 @@ ANN, BEA, CLAIRE, DAN = (f"+1202555010{at}" for at in range(4))
 LIST = f"phone,name,lang\n{ANN},Ann,en\n{BEA},Bea,DE \n{CLAIRE},Claire,fr\n{DAN},Dan,\n"
 BY = ("--text-by", "lang", "--text", "Hi {name}", "--text-for", "de=Hallo {name}", "--text-for", "fr=Bonjour")
 Run = Callable[..., Any]
-
-
-@pytest.fixture
-def ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setenv("DISPATCHER_HOME", str(tmp_path))
-    opened = open_ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
-    yield opened
-    opened.close()
 
 
 @pytest.fixture

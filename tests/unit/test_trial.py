@@ -5,28 +5,19 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
 from dispatcher.cli import cli
-from dispatcher.ledger import Ledger, open_ledger
+from dispatcher.ledger import Ledger
 from dispatcher.provider import Answers, Refusal
 
 HOUR = timedelta(hours=1)
 LIST = "phone,first_name\nnone,Nobody\n+12025550100,{Ann}\n+12025550101,Bob\n"
 OWN = "+442079460999"
 Run = Callable[..., Any]
-
-
-@pytest.fixture
-def ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setenv("DISPATCHER_HOME", str(tmp_path))
-    opened = open_ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
-    yield opened
-    opened.close()
 
 
 @pytest.fixture
