@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import datetime, timedelta
 
 from dispatcher.batch import BatchState
@@ -141,13 +142,7 @@ class Plans:
                 " WHERE id = :id AND state = 'draft'",
                 state=state.value,
                 served=(level.served if level is not None else None) or 0,
-                rows=totals.rows,
-                messages=totals.messages,
-                duplicates=totals.duplicates,
-                invalid=totals.invalid,
-                suppressed=totals.suppressed,
-                batches=totals.batches,
-                segments=totals.segments,
+                **asdict(totals),
                 started=None if later else micros(now),
                 id=campaign_id,
             )
@@ -195,13 +190,7 @@ class Plans:
                 " duplicates = duplicates + :duplicates, invalid = invalid + :invalid,"
                 " suppressed = suppressed + :suppressed, batches = batches + :batches,"
                 " segments = segments + :segments WHERE id = :id",
-                rows=totals.rows,
-                messages=totals.messages,
-                duplicates=totals.duplicates,
-                invalid=totals.invalid,
-                suppressed=totals.suppressed,
-                batches=totals.batches,
-                segments=totals.segments,
+                **asdict(totals),
                 id=campaign.id,
             )
             tx.run("DELETE FROM campaign WHERE id = :id", id=draft_id)
