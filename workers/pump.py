@@ -23,6 +23,7 @@ _EVERY = 0.5
 _LEASE = timedelta(seconds=5)
 _BELL_SECONDS = 10  # longer than clocks of two machines differ, or bells would be taken for stale ones
 _HEARTBEAT = timedelta(seconds=5)
+_GREET_EVERY = 5.0  # seconds
 
 stopping = threading.Event()
 """Set when this worker begins to shut down: slices end after the request in flight."""
@@ -132,6 +133,7 @@ class _Lead:
         self._app = app
         self._runtime = runtime
         self._renew_at: float = 0.0
+        self._greet_at: float = 0.0
         self._leads = False
 
     def tick(self, now: datetime) -> None:
@@ -143,8 +145,15 @@ class _Lead:
         if not self._leads:
             return
         recovery.sweep(runtime.ledger, receipt_windows=runtime.receipt_windows(), who=runtime.who, now=now)
+        greets = time.monotonic() >= self._greet_at
+        if greets:
+            self._greet_at = time.monotonic() + _GREET_EVERY
         for name in providers.names():
             try:
+                if greets and not runtime.missing(name):
+                    # An account that Redis does not know, or has forgotten, is held for two seconds: better now than
+                    # when a campaign waits.
+                    runtime.throughput.wait(name, runtime.limits(name))
                 self._ring(name, now)
             except DispatcherError as error:  # what is wrong with one is no matter of the others
                 log.warning("pump.interrupted provider=%s why=%s", name, error)

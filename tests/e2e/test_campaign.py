@@ -70,9 +70,12 @@ def test_a_worker_killed_in_mid_request_leaves_that_batch_unknown_and_texts_nobo
 def test_redis_flushed_in_mid_campaign_only_makes_it_slower(home: Home) -> None:
     home.environment["DISPATCHER_WINSMS__REQUESTS_PER_SECOND"] = "2"
     home.up()
-    campaign = home.enqueue(3600, "--name", "flushed")
-    until(lambda: len(home.sends()) >= 1, "sending has begun")
     with redis.Redis(unix_socket_path=str(home.redis_socket)) as client:
+        until(
+            lambda: client.exists("dispatcher:{winsms}:requests"), "the hold of a first use begins before a campaign"
+        )
+        campaign = home.enqueue(3600, "--name", "flushed")
+        until(lambda: len(home.sends()) >= 1, "sending has begun")
         client.flushall()
         until(lambda: len(home.sends()) >= 2, "sending goes on")
         client.flushall()
