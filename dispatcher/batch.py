@@ -15,6 +15,9 @@ class BatchState(StrEnum):
     CANCELLED = "cancelled"
 
 
+SMALL_BATCH = 8
+"""Messages of a batch, up to which the ledger does in one go what several threads want of such batches at once."""
+
 _S = BatchState
 
 BATCH_MOVES: dict[BatchState, frozenset[BatchState]] = {

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 
 from dispatcher import care, failover, spending
 from dispatcher.account import Account
+from dispatcher.batch import SMALL_BATCH
 from dispatcher.campaign import CampaignState
 from dispatcher.errors import (
     InvalidRequest,
@@ -108,7 +109,13 @@ def submit_next(account: Account) -> Step:
         return _plain(claim, content) and held.covers(content.segments, a)
 
     taken = a.ledger.batches.claim_and_begin(
-        a.name, owner=a.who, now=a.clock(), lease=lease, ready=ready, allowance=a.allowance
+        a.name,
+        owner=a.who,
+        now=a.clock(),
+        lease=lease,
+        ready=ready,
+        allowance=a.allowance,
+        small=a.provider.capabilities.messages_per_request <= SMALL_BATCH,
     )
     if taken is None:
         return Step(outcome="idle", go_on=False)

@@ -1,15 +1,17 @@
 """Records the outcome of each attempt, and settles those whose worker died."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from dispatcher.batch import BatchState
+from dispatcher.batch import SMALL_BATCH, BatchState
 from dispatcher.failpoints import reach
+from dispatcher.ledger.accepted import Answered, in_words, record_accepted
 from dispatcher.ledger.database import Database, Transaction, micros, moment
 from dispatcher.ledger.messages import MessageMove, accept_messages, move_batch_messages, move_messages
 from dispatcher.ledger.rows import Allowance, BatchContent, Claim
 from dispatcher.ledger.spending import hold, settle
+from dispatcher.ledger.together import Together
 from dispatcher.ledger.trail import count, note, note_batch_move, shifts
 from dispatcher.message import MESSAGES_PER_BATCH, MessageState, message_id
 from dispatcher.provider import Answers
@@ -22,6 +24,7 @@ class Outcomes:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._together: Together[Answered, bool] = Together(database.write, self._record_several)
 
     def hand_back(self, claim: Claim, *, now: datetime, why: str, due_at: datetime | None = None) -> bool:
         """Return a claimed batch, of which nothing was sent, to those that are pending."""
@@ -44,46 +47,11 @@ class Outcomes:
 
         False where the claim has passed to another: then the answers are kept as evidence and nothing is moved.
         """
-        accepted = len(content.positions) - len(answers.refused)
-        learned = in_words(len(content.positions), answers)
-        state = BatchState.SUBMITTED if accepted else BatchState.REFUSED
+        answered = Answered(claim=claim, content=content, answers=answers, now=now, receipt_window=receipt_window)
+        if len(content.positions) <= SMALL_BATCH:
+            return self._together.ask(answered)
         with self._database.write() as tx:
-            hold(tx, claim)
-            kept = tx.first("SELECT scheduled_for FROM batch WHERE id = :id", id=claim.batch_id)
-            begins = max(now, moment(kept.scheduled_for) or now) if kept is not None else now
-            before = self._settle(
-                tx,
-                claim,
-                state,
-                why=answers.pause or answers.note,
-                provider_reference=answers.provider_reference,
-                submitted_at=micros(now),
-                receipts_due_at=micros(begins) if accepted else None,
-                receipts_until=micros(begins + receipt_window) if accepted else None,
-                # What the answer left out is looked up, like a batch whose answer was lost.
-                look_up_at=micros(now) if answers.missing else None,
-            )
-            if before is None:
-                _keep_evidence(tx, claim, state.value, learned, now=now)
-                return False
-            if before is BatchState.UNKNOWN:
-                _requeue_unknown(tx, claim)
-            moved = None
-            if not answers.refused and not answers.missing:
-                moved = accept_messages(
-                    tx, claim.batch_id, content.positions, answers.provider_message_ids, answers.costs
-                )
-            if moved is None:
-                moves = message_moves(claim.batch_id, content, answers, settled_at=micros(now))
-                moved = merged(move_messages(tx, moves), {})
-            changes = moved | shifts("batch", [(before.value, state.value, 1)])
-            changes["segments"] = segments_accepted(content, answers)
-            settle(tx, claim, now=now)
-            count(tx, campaign_id=claim.campaign_id, batch_id=claim.batch_id, changes=changes)
-            _end_attempt(tx, claim, state.value, learned, now=now)
-            note_batch_move(tx, claim, before, state, now=now, why=learned)
-            reach("in_outcome")
-            return True
+            return self._record_answers(tx, answered)
 
     def unknown(self, claim: Claim, *, now: datetime, why: str, receipt_window: timedelta) -> bool:
         """Record that nobody can say whether the request was carried out."""
@@ -124,6 +92,56 @@ class Outcomes:
                     expired=True,
                 )
         return settled
+
+    def _record_several(self, tx: Transaction, answered: Sequence[Answered]) -> list[bool]:
+        """Record the answers of several small batches; those that are all accepted, as nearly all are, as one."""
+        if len(answered) == 1:
+            return [self._record_answers(tx, answered[0])]
+        recorded = record_accepted(tx, answered)
+        reach("in_outcome")
+        return [one.claim.batch_id in recorded or self._record_answers(tx, one) for one in answered]
+
+    def _record_answers(self, tx: Transaction, answered: Answered) -> bool:
+        claim, content, answers, now = answered.claim, answered.content, answered.answers, answered.now
+        accepted = len(content.positions) - len(answers.refused)
+        learned = in_words(len(content.positions), answers)
+        state = BatchState.SUBMITTED if accepted else BatchState.REFUSED
+        hold(tx, claim)
+        kept = tx.first("SELECT scheduled_for FROM batch WHERE id = :id", id=claim.batch_id)
+        begins = max(now, moment(kept.scheduled_for) or now) if kept is not None else now
+        before = self._settle(
+            tx,
+            claim,
+            state,
+            why=answers.pause or answers.note,
+            provider_reference=answers.provider_reference,
+            submitted_at=micros(now),
+            receipts_due_at=micros(begins) if accepted else None,
+            receipts_until=micros(begins + answered.receipt_window) if accepted else None,
+            # What the answer left out is looked up, like a batch whose answer was lost.
+            look_up_at=micros(now) if answers.missing else None,
+        )
+        if before is None:
+            _keep_evidence(tx, claim, state.value, learned, now=now)
+            return False
+        if before is BatchState.UNKNOWN:
+            _requeue_unknown(tx, claim)
+        moved = None
+        if not answers.refused and not answers.missing:
+            moved = accept_messages(
+                tx, claim.batch_id, content.positions, answers.provider_message_ids, answers.costs
+            )
+        if moved is None:
+            moves = message_moves(claim.batch_id, content, answers, settled_at=micros(now))
+            moved = merged(move_messages(tx, moves), {})
+        changes = moved | shifts("batch", [(before.value, state.value, 1)])
+        changes["segments"] = segments_accepted(content, answers)
+        settle(tx, claim, now=now)
+        count(tx, campaign_id=claim.campaign_id, batch_id=claim.batch_id, changes=changes)
+        _end_attempt(tx, claim, state.value, learned, now=now)
+        note_batch_move(tx, claim, before, state, now=now, why=learned)
+        reach("in_outcome")
+        return True
 
     def _settle(
         self, tx: Transaction, claim: Claim, state: BatchState, *, why: str | None, **columns: Any
@@ -348,12 +366,6 @@ def segments_accepted(content: BatchContent, answers: Answers) -> int:
     """Return the segments of those messages of `content` that the provider accepted."""
     left_out = {*answers.refused, *answers.missing}
     return sum(content.segments) - sum(content.segments[index] for index in left_out)
-
-
-def in_words(asked: int, answers: Answers) -> str:
-    """Return what the provider answered, in numbers."""
-    accepted = asked - len(answers.refused) - len(answers.missing)
-    return f"{accepted} accepted, {len(answers.refused)} refused, {len(answers.missing)} not answered for"
 
 
 def _end_attempt(tx: Transaction, claim: Claim, outcome: str, evidence: str, *, now: datetime) -> None:

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 from dispatcher.batch import BatchState
@@ -89,6 +89,12 @@ def shifts(prefix: str, moved: Iterable[tuple[str, str, int]]) -> dict[str, int]
     return changes
 
 
+def merge(changes: dict[str, int], more: Mapping[str, int]) -> None:
+    """Add counter changes to others."""
+    for name, amount in more.items():
+        changes[name] = changes.get(name, 0) + amount
+
+
 def note_batch_move(
     tx: Transaction,
     claim: Claim,
@@ -99,15 +105,27 @@ def note_batch_move(
     why: str | None = None,
 ) -> None:
     """Add the event of a batch's move under a claim."""
-    note(
-        tx,
-        at=now,
-        who=claim.owner,
-        subject="batch",
-        what=f"attempt {claim.attempt}",
-        campaign_id=claim.campaign_id,
-        batch_id=claim.batch_id,
-        before=before.value,
-        after=after.value,
-        why=why,
+    note_batch_moves(tx, [claim], before, after, now=now, whys=[why])
+
+
+def note_batch_moves(
+    tx: Transaction,
+    claims: Sequence[Claim],
+    before: BatchState,
+    after: BatchState,
+    *,
+    now: datetime,
+    whys: Sequence[str | None],
+) -> None:
+    """Add the events of batches that made the same move, each under a claim and for a reason of its own."""
+    tx.insert(
+        "event",
+        {
+            "who": [claim.owner for claim in claims],
+            "campaign_id": [claim.campaign_id for claim in claims],
+            "batch_id": [claim.batch_id for claim in claims],
+            "what": [f"attempt {claim.attempt}" for claim in claims],
+            "why": whys,
+        },
+        same={"at": micros(now), "subject": "batch", "before": before.value, "after": after.value},
     )

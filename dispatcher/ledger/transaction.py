@@ -129,6 +129,16 @@ class Transaction:
             (rows,),
         ).close()
 
+    def table(self, columns: Mapping[str, tuple[str, Sequence[Any]]]) -> tuple[str, dict[str, Any]]:
+        """Return SQL for a table of some rows (name → PostgreSQL type, values), and the parameters that it brings."""
+        if self.postgresql:
+            arrays = ", ".join(f"CAST(:t_{name} AS {kind}[])" for name, (kind, _) in columns.items())
+            values = {f"t_{name}": list(column) for name, (_, column) in columns.items()}
+            return f"(SELECT * FROM unnest({arrays}) AS u({', '.join(columns)}))", values
+        cells = ", ".join(f"json_extract(value, '$[{at}]') AS {name}" for at, name in enumerate(columns))
+        rows = list(zip(*(column for _, column in columns.values()), strict=True))
+        return f"(SELECT {cells} FROM json_each(:t_rows))", {"t_rows": msgspec.json.encode(rows).decode()}
+
     def _execute(self, sql: str, parameters: Mapping[str, Any]) -> Any:
         if self.postgresql:
             return self._connection.execute(_for_psycopg(sql), parameters)

@@ -33,6 +33,7 @@ from dispatcher.ledger import (
     PlannedBatch,
     PlanTotals,
 )
+from dispatcher.ledger.claims import Wish, claim_and_begin_several
 from dispatcher.ledger.database import micros
 from dispatcher.message import MESSAGES_PER_BATCH, MessageState
 from dispatcher.provider import Receipt
@@ -128,6 +129,37 @@ class LedgerMachine(LedgerModel):
         if begin:
             self.look()
             self.begin(len(self.held) - 1, None, False)
+
+    @precondition(lambda self: self.live)
+    @rule(owner=st.sampled_from(["w1", "w2", "w3"]), ready=st.lists(st.booleans(), min_size=1, max_size=4))
+    def claim_and_begin(self, owner: str, ready: list[bool]) -> None:
+        due = self.ledger.batches.due(PROVIDER, now=self.now, most=99)
+        wishes = [
+            Wish(
+                provider=PROVIDER,
+                owner=owner,
+                now=self.now,
+                lease=LEASE,
+                ready=lambda _, content, is_ready=is_ready: is_ready and bool(content.positions),
+                allowance=None,
+            )
+            for is_ready in ready
+        ]
+        with self.ledger.database.write() as tx:
+            found = claim_and_begin_several(tx, wishes)
+        taken = [one for one in found if one is not None]
+        assert len(taken) == min(due, len(ready))
+        for claim, content, begun in taken:
+            batch = self.seen.batches[claim.batch_id]
+            assert (batch.state, batch.attempt + 1) == (B.PENDING, claim.attempt)
+            assert self.seen.campaigns[claim.campaign_id] in RELEASING_STATES
+            self.held.append(Held(claim=claim, content=content, began=begun))
+            if begun:
+                messages = {claim.batch_id * MESSAGES_PER_BATCH + position for position in content.positions}
+                assert messages <= self._of(claim.batch_id, M.QUEUED)
+                assert not self.ledger.suppressions.among(content.numbers)
+                assert not messages & self.gone_out, "texted twice"
+                self.gone_out |= messages
 
     @precondition(lambda self: self.held)
     @rule(pick=PICK, thief=st.sampled_from([None, None, None, "w1", "w2"]), later=st.booleans())

@@ -1,0 +1,247 @@
+"""What several threads want of small batches is done in one go, and comes to the same as if each had done it alone."""
+
+import threading
+from collections.abc import Sequence
+from contextlib import contextmanager, nullcontext
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from dispatcher.errors import LedgerError
+from dispatcher.ledger import Allowance, Ledger
+from dispatcher.ledger.accepted import Answered
+from dispatcher.ledger.claims import Taken, Wish, claim_and_begin_several
+from dispatcher.ledger.together import Together
+from dispatcher.provider import Answers, Refusal
+from tests.ledger.conftest import LEASE, NOW, WINDOW, Enqueue, numbers
+
+LATER = NOW + timedelta(seconds=1)
+
+
+def wish(*, ready: bool = True, allowance: Allowance | None = None) -> Wish:
+    return Wish(
+        provider="winsms", owner="w1", now=NOW, lease=LEASE, ready=lambda *_: ready, allowance=allowance
+    )  # fmt: skip
+
+
+def take(ledger: Ledger, wishes: Sequence[Wish]) -> list[Taken | None]:
+    with ledger.database.write() as tx:
+        return claim_and_begin_several(tx, wishes)
+
+
+def answered(taken: Taken | None, **more: Any) -> Answered:
+    assert taken is not None
+    claim, content, begun = taken
+    assert begun
+    many = len(content.positions)
+    answers = Answers(
+        provider_message_ids=[f"p{claim.number}.{index}" for index in range(many)],
+        costs=[Decimal("0.5")] * many,
+        **more,
+    )
+    return Answered(claim=claim, content=content, answers=answers, now=LATER, receipt_window=WINDOW)
+
+
+def record(ledger: Ledger, several: Sequence[Answered]) -> list[bool]:
+    with ledger.database.write() as tx:
+        return ledger.outcomes._record_several(tx, several)
+
+
+TABLES = {
+    "batch": "state, reason, attempt, owner, lease_until, provider_reference, submitted_at, receipts_due_at, receipts_until,"
+    " attempted_at, look_up_at, reserved, messages, segments",
+    "message": "msisdn, state, reason, provider_message_id, cost, settled_at",
+    "attempt": "number, worker, started_at, ended_at, outcome, evidence",
+    "event": "at, who, subject, what, before, after, why",
+    "campaign": "state, served, committed",
+}
+
+
+def contents(ledger: Ledger) -> dict[str, Any]:
+    """Everything that a submission leaves behind, in an order that does not tell how it came there."""
+    with ledger.database.read() as tx:
+        found: dict[str, Any] = {
+            table: sorted(map(repr, tx.rows(f"SELECT {columns} FROM {table}"))) for table, columns in TABLES.items()
+        }
+        found["counter"] = tx.rows(
+            "SELECT name, SUM(amount) AS amount FROM counter GROUP BY name HAVING SUM(amount) <> 0 ORDER BY name"
+        )
+    return found
+
+
+def submit_four(ledger: Ledger, enqueue: Enqueue, *, several: bool) -> dict[str, Any]:
+    enqueue(batches=5, size=1)
+    ledger.suppressions.add({numbers(3)[1]: "asked"}, source="test", now=NOW)
+    wishes = [wish() for _ in range(4)]
+    taken = take(ledger, wishes) if several else [found for one in wishes for found in take(ledger, [one])]
+    sent = [answered(one) for one in taken if one is not None and one[1].positions]
+    assert len(sent) == 3
+    if several:
+        record(ledger, sent)
+    else:
+        for one in sent:
+            record(ledger, [one])
+    return contents(ledger)
+
+
+def test_a_lot_leaves_behind_what_single_ones_do(ledger: Ledger, enqueue: Enqueue) -> None:
+    together = submit_four(ledger, enqueue, several=True)
+    for table in ("message", "attempt", "event", "batch", "campaign", "counter", "suppression"):
+        with ledger.database.write() as tx:
+            tx.run(f"DELETE FROM {table}")
+    assert submit_four(ledger, enqueue, several=False) == together
+
+
+def test_each_wish_gets_a_batch_of_its_own_and_what_is_too_many_gets_none(ledger: Ledger, enqueue: Enqueue) -> None:
+    first, second = enqueue(batches=2, size=1), enqueue(batches=1, size=1)
+    taken = take(ledger, [wish(), wish(ready=False), wish(), wish()])
+    assert taken[3] is None
+    found = [one for one in taken if one is not None]
+    assert len({claim.batch_id for claim, _, _ in found}) == 3
+    assert {claim.campaign for claim, _, _ in found} == {first.public_id, second.public_id}
+    assert [begun for _, _, begun in found] == [True, False, True]
+    for campaign in (first, second):
+        assert ledger.reports.discrepancies(campaign) == []
+    claimed = found[1][0]
+    assert ledger.outcomes.hand_back(claimed, now=NOW, why="not ready")
+
+
+def test_the_lease_of_a_lot_outlasts_that_of_each_of_its_wishes(ledger: Ledger, enqueue: Enqueue) -> None:
+    enqueue(batches=2, size=1)
+    late = Wish(
+        provider="winsms", owner="w1", now=LATER, lease=2 * LEASE, ready=lambda *_: True, allowance=None
+    )  # fmt: skip
+    take(ledger, [wish(), late])
+    with ledger.database.read() as tx:
+        [least] = tx.rows("SELECT MIN(lease_until) AS until FROM batch WHERE state = 'submitting'")
+    assert least.until == (LATER + 2 * LEASE).timestamp() * 1_000_000
+
+
+def test_whose_money_is_watched_is_claimed_alone_and_attempted_by_its_budget(
+    ledger: Ledger, enqueue: Enqueue
+) -> None:
+    campaign = enqueue(batches=3, size=1)
+    ledger.spending.set_budget(campaign, Decimal(2), price=Decimal(1), who="test", now=NOW)
+    allowance = Allowance(price=Decimal(1))
+    taken = take(ledger, [wish(allowance=allowance)] * 3)
+    claims = [one[0] for one in taken if one is not None]
+    assert [one is not None and one[2] for one in taken] == [False] * 3
+    assert [ledger.batches.begin_attempt(claim, now=NOW, lease=LEASE) for claim in claims] == [True, True, False]
+
+
+def test_of_a_lot_each_answer_is_recorded_as_it_is(ledger: Ledger, enqueue: Enqueue) -> None:
+    campaign = enqueue(batches=5, size=1)
+    one, two, three, four, five = take(ledger, [wish() for _ in range(5)])
+    assert three is not None
+    assert four is not None
+    # The third's lease ended before its answer came; the fourth's doubt was settled by freeing it: another has it now.
+    assert ledger.outcomes.unknown(three[0], now=NOW, why="its lease ended", receipt_window=WINDOW)
+    assert ledger.outcomes.not_submitted(four[0], now=NOW, why="never arrived")
+    again = ledger.batches.claim("winsms", owner="w2", now=NOW, lease=LEASE)
+    assert again is not None
+    assert again.batch_id == four[0].batch_id
+    recorded = record(
+        ledger,
+        [
+            answered(one),
+            answered(two, refused={0: Refusal(reason="BADDEST", opted_out=False)}),
+            answered(three),
+            answered(four),
+            answered(five, missing=frozenset({0})),
+        ],
+    )
+    assert recorded == [True, True, True, False, True]
+    counts = ledger.campaigns.counts(ledger.campaigns.get(campaign.public_id))
+    assert {state.value: many for state, many in counts.messages.items() if many} == {
+        "submitted": 2,
+        "refused": 1,
+        "queued": 1,
+        "unknown": 1,
+    }
+    assert counts.cost == Decimal(1)
+    assert ledger.reports.discrepancies(campaign) == []
+    assert record(ledger, [answered(one), answered(three)]) == [False, False]
+
+
+class Barred(Exception):
+    """What a lot raises that has no business in a queue."""
+
+
+def run(together: "Together[int, int]", asked: Sequence[int], served: threading.Event) -> dict[int, Any]:
+    """Let a thread for each ask at once, all but the first while that one is being served; return what each got."""
+    got: dict[int, Any] = {}
+
+    def ask(one: int) -> None:
+        try:
+            got[one] = together.ask(one)
+        except (LedgerError, Barred) as error:
+            got[one] = type(error)
+
+    threads = [threading.Thread(target=ask, args=(one,)) for one in asked]
+    threads[0].start()
+    served.wait(timeout=10)
+    for thread in threads[1:]:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=10)
+    assert not any(thread.is_alive() for thread in threads)
+    return got
+
+
+@pytest.mark.parametrize("error", [LedgerError, Barred])
+def test_a_lot_that_fails_is_tried_by_each_alone_and_nobody_waits_for_ever(error: type[Exception]) -> None:
+    lots: list[list[int]] = []
+    first = threading.Event()
+    many = 40
+
+    def serve(_: Any, asked: Sequence[int]) -> list[int]:
+        lots.append(list(asked))
+        if asked == [0]:
+            first.set()
+            while len(together._waiting) < many:
+                pass
+        if 7 in asked:
+            raise error("seven")
+        return [2 * one for one in asked]
+
+    together: Together[int, int] = Together(lambda: nullcontext(None), serve)  # type: ignore[arg-type]
+    got = run(together, range(many + 1), first)
+    assert got.pop(7) is error
+    failed = [one for one, answer in got.items() if answer != 2 * one]
+    # Whoever led the lot tells of an error that is none of the ledger's; a bug must not be hidden.
+    assert len(failed) == (0 if error is LedgerError else 1)
+    assert max(map(len, lots)) > 10
+    assert not together._led
+
+
+def test_answers_are_given_out_once_they_are_committed() -> None:
+    committed: list[int] = []
+    seen: list[int] = []
+    first = threading.Event()
+
+    @contextmanager
+    def write() -> Any:
+        lot: list[int] = []
+        yield lot
+        committed.extend(lot)
+
+    def serve(lot: Any, asked: Sequence[int]) -> Sequence[int]:
+        lot += asked
+        first.set()
+        return asked
+
+    together: Together[int, int] = Together(write, serve)  # type: ignore[arg-type]
+
+    def ask(one: int) -> None:
+        together.ask(one)
+        if one in committed:
+            seen.append(one)
+
+    threads = [threading.Thread(target=ask, args=(one,)) for one in range(50)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=10)
+    assert sorted(seen) == list(range(50))
