@@ -63,8 +63,9 @@ def work(account: Account, *, slices: int, seconds: float, stopping: Callable[[]
     )
     if lease is None:
         return []
-    steps = []
-    until = account.monotonic() + seconds
+    steps: list[Step] = []
+    began = account.monotonic()
+    until = began + seconds
     try:
         while account.monotonic() < until and not stopping():
             step = submit_next(account)
@@ -73,6 +74,14 @@ def work(account: Account, *, slices: int, seconds: float, stopping: Callable[[]
                 break
     finally:
         account.ledger.leases.release(lease, owner=account.who)
+        if submitted := [step.messages for step in steps if step.outcome == "submitted"]:
+            log.info(
+                "slice.submitted provider=%s batches=%d messages=%d seconds=%.1f",
+                name,
+                len(submitted),
+                sum(submitted),
+                account.monotonic() - began,
+            )
     return steps
 
 
@@ -384,8 +393,10 @@ def _suppress_opted_out(a: Account, batch: OutgoingBatch, answers: Answers) -> N
 
 
 def _told(a: Account, claim: Claim, outcome: str, began: float, *, go_on: bool, why: str = "") -> Step:
+    # A line for each of a million messages that went well would hide the rest; their slice has one, the ledger has all.
+    well = logging.DEBUG if claim.messages <= SMALL_BATCH else logging.INFO
     log.log(
-        logging.INFO if outcome == "submitted" else logging.WARNING,
+        well if outcome == "submitted" else logging.WARNING,
         "batch.%s campaign=%s batch=%d attempt=%d messages=%d segments=%d seconds=%.3f%s",
         outcome,
         claim.campaign,
