@@ -53,7 +53,7 @@ def main() -> int:
 
 def _submit(provider: str) -> None:
     from dispatcher import release  # noqa: PLC0415 - not for a command
-    from workers.app import runtime  # noqa: PLC0415
+    from workers.process import runtime  # noqa: PLC0415
     from workers.tasks import submit  # noqa: PLC0415
 
     while release.bells(runtime.ledger, provider, slices=8, now=runtime.clock()):

@@ -277,9 +277,8 @@ class Home:
 
         There is no beat: nothing periodic falls due while something else is measured.
         """
-        celery = [sys.executable, "-m", "celery", "-A", "workers.app", "--quiet", "worker"]
         for number in range(workers):
-            argv = [*celery, "--hostname", f"w{number}@%h", "--without-gossip", "--without-mingle"]
+            argv = [sys.executable, "-m", "workers", "worker", f"w{number}"]
             with (self.folder / f"worker{number}.log").open("wb") as log:
                 self.workers.append(subprocess.Popen(argv, env=self.environment, stdout=log, stderr=log))
         wait_until(self._all_seen, "workers", every=0.1, seconds=180)

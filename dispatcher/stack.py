@@ -118,12 +118,12 @@ def _compose(stack: Stack, *, workers: int, sandbox: bool, port: int) -> None:
         # Workers and every other command on this home find it there.
         point_at_sandbox(settings.home, client_settings(url))
         stack.tell(f"the sandbox stands in for the providers at {url}: nothing is sent to anyone")
-    celery = [sys.executable, "-m", "celery", "-A", "workers.app", "--quiet"]
+    parts = [sys.executable, "-m", "workers"]
     for number in range(1, workers + 1):
         name = f"worker{number}"
-        argv = [*celery, "worker", "--hostname", f"{name}.{os.getpid()}@%h", "--without-gossip", "--without-mingle"]
+        argv = [*parts, "worker", f"{name}.{os.getpid()}"]
         stack.parts.append(Part(name=name, argv=argv, drain=settings.drain_seconds + _longest_timeout(settings)))
-    stack.parts.append(Part(name="beat", argv=[*celery, "beat"], orphaned=signal.SIGKILL))
+    stack.parts.append(Part(name="beat", argv=[*parts, "beat"], orphaned=signal.SIGKILL))
 
 
 def _longest_timeout(settings: Settings) -> float:

@@ -1,26 +1,21 @@
 """The Celery application. Every setting that differs from Celery's default says why.
 
 A message here is a doorbell: it says that a provider has work, never which. All of them may be lost or doubled.
+Beat knows this module and nothing of the rest: what a worker needs, the pump brings in.
 """
 
 import logging
-import sys
 from typing import Any
 
 from celery import Celery, signals
 from kombu import Queue
 
-from dispatcher import failpoints, providers
-from dispatcher.runtime import start
+from dispatcher import providers
+from dispatcher.config import load
 from workers.beat import schedule
-from workers.pump import Pump
 
-runtime = start()
-settings = runtime.settings
-failpoints.arm(settings.failpoint)
-# A thread whose permit comes due waits this long at most for one that computes; the default is the permit's whole margin.
-sys.setswitchinterval(0.001)
-app = Celery("dispatcher", broker=settings.broker_url, include=["workers.tasks"])
+settings = load({})
+app = Celery("dispatcher", broker=settings.broker_url)
 
 SUBMIT = "submit."
 PERIODIC = "periodic"
@@ -92,7 +87,8 @@ app.conf.update(
     timezone="UTC",
     enable_utc=True,
 )
-app.steps["worker"].add(Pump)
+# By its name: beat, which has no pump, does not load it.
+app.steps["worker"].add("workers.pump:Pump")
 
 
 @signals.setup_logging.connect

@@ -6,16 +6,16 @@ from typing import Any
 
 def schedule(names: Iterable[str], *, poll_every: float) -> dict[str, dict[str, Any]]:
     """Return Celery's beat schedule. A tick that could not be taken within its period is dropped."""
+    often = min(poll_every, 10.0)
     table = [
         # task, seconds between two
-        ("receipts", min(poll_every, 10.0)),
-        ("reconcile", min(poll_every, 10.0)),
         ("scheduled", max(poll_every, 10.0)),
         ("optouts", 600.0),
         ("subscriptions", 600.0),
     ]
     alone = {
-        "beat": {"task": "beat", "schedule": 10.0, "options": {"expires": 10.0}},
+        # Rings for receipts and look-ups where they are due, so that nobody is woken to find nothing.
+        "periodic": {"task": "periodic", "schedule": often, "args": (often,), "options": {"expires": often}},
         "retention": {"task": "retention", "schedule": 3600.0, "options": {"expires": 3600.0}},
     }
     return alone | {

@@ -3,6 +3,7 @@
 It does not need a free task slot, so provider calls that hang cannot stop it.
 """
 
+import importlib
 import logging
 import os
 import threading
@@ -15,7 +16,9 @@ from kombu.exceptions import OperationalError
 
 from dispatcher import failover, providers, recovery, release
 from dispatcher.campaign import CampaignState
-from dispatcher.errors import DispatcherError, SettingsError
+from dispatcher.errors import DispatcherError, SettingsError, ThroughputUnavailable
+from workers.app import SUBMIT
+from workers.process import runtime
 
 log = logging.getLogger(__name__)
 
@@ -36,27 +39,26 @@ _last_work: list[datetime] = []
 
 def worked() -> None:
     """Note that this process did some work, for its next sign of life."""
-    from workers.app import runtime  # noqa: PLC0415 - the application imports the pump
-
     _last_work[:] = [runtime.clock()]
 
 
 def slices() -> int:
     """Return how many slices of work may be under way for one provider at once, over all workers."""
-    from workers.app import runtime  # noqa: PLC0415 - the application imports the pump
-
     settings = runtime.settings
     return release.slices(runtime.ledger, wanted=settings.slices, threads=settings.threads, now=runtime.clock())
 
 
 def ring(app: Any, provider: str) -> None:
     """Ring one bell for a provider; one that cannot be rung is rung by the pump later."""
-    from workers.app import SUBMIT  # noqa: PLC0415 - the application imports the pump
+    send(app, "submit", provider, queue=SUBMIT + provider, expires=_BELL_SECONDS)
 
+
+def send(app: Any, task: str, provider: str, *, queue: str, expires: float) -> None:
+    """Send a message that wakes a worker; the broker may be away, and then it is lost."""
     try:
-        app.send_task("submit", args=(provider,), queue=SUBMIT + provider, expires=_BELL_SECONDS, retry=False)
+        app.send_task(task, args=(provider,), queue=queue, expires=expires, retry=False)
     except OperationalError as error:
-        log.warning("bell.lost provider=%s why=%s", provider, error)
+        log.warning("bell.lost task=%s provider=%s why=%s", task, provider, error)
 
 
 class Pump(bootsteps.StartStopStep):
@@ -66,6 +68,7 @@ class Pump(bootsteps.StartStopStep):
 
     def __init__(self, worker: Any, **options: Any) -> None:
         super().__init__(worker, **options)
+        importlib.import_module("workers.tasks")  # they are tasks of the application from now on
         self._thread: threading.Thread | None = None
 
     def start(self, worker: Any) -> None:
@@ -83,8 +86,6 @@ class Pump(bootsteps.StartStopStep):
 
 
 def _run(app: Any) -> None:
-    from workers.app import runtime  # noqa: PLC0415 - the application imports the pump
-
     started = runtime.clock()
     lead = _Lead(app, runtime)
     seen: datetime | None = None
@@ -144,27 +145,44 @@ class _Lead:
             self._renew_at = time.monotonic() + (_LEASE.total_seconds() / 2 if self._leads else _EVERY)
         if not self._leads:
             return
+        self._greet()
+        todo = runtime.ledger.agenda.open(now=now)
+        if not todo.sweep:
+            return
         recovery.sweep(runtime.ledger, receipt_windows=runtime.receipt_windows(), who=runtime.who, now=now)
-        greets = time.monotonic() >= self._greet_at
-        if greets:
-            self._greet_at = time.monotonic() + _GREET_EVERY
+        if not todo.providers:
+            return
+        many = slices()
         for name in providers.names():
+            if name not in todo.providers:
+                continue
             try:
-                if greets and not runtime.missing(name):
-                    # An account that Redis does not know, or has forgotten, is held for two seconds: better now than
-                    # when a campaign waits.
-                    runtime.throughput.wait(name, runtime.limits(name))
-                self._ring(name, now)
+                self._ring(name, many, now)
             except DispatcherError as error:  # what is wrong with one is no matter of the others
                 log.warning("pump.interrupted provider=%s why=%s", name, error)
+
+    def _greet(self) -> None:
+        """Ask Redis about each account: one that it does not know, or has forgotten, is held for two seconds from now on.
+
+        Better while nothing waits than when a campaign does.
+        """
+        if time.monotonic() < self._greet_at:
+            return
+        self._greet_at = time.monotonic() + _GREET_EVERY
+        try:
+            for name in providers.names():
+                if not self._runtime.missing(name):
+                    self._runtime.throughput.wait(name, self._runtime.limits(name))
+        except ThroughputUnavailable as error:
+            log.warning("pump.interrupted why=%s", error)
 
     def give_up(self) -> None:
         """Hand the lease on."""
         self._runtime.ledger.leases.release("pump", owner=self._runtime.who)
 
-    def _ring(self, provider: str, now: datetime) -> None:
+    def _ring(self, provider: str, slices: int, now: datetime) -> None:
         allowance = self._runtime.allowance(provider)
-        wanted = release.bells(self._runtime.ledger, provider, slices=slices(), now=now, allowance=allowance)
+        wanted = release.bells(self._runtime.ledger, provider, slices=slices, now=now, allowance=allowance)
         if not wanted:
             return
         missing = self._runtime.missing(provider)

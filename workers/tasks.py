@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
-from dispatcher import cancellation, privacy, receipts, recovery, submission, suppression
+from dispatcher import cancellation, privacy, providers, receipts, recovery, submission, suppression
 from dispatcher.account import Account
 from dispatcher.errors import LedgerError, ProviderError, ThroughputUnavailable
 from dispatcher.provider import RenewsSubscriptions
 from dispatcher.release import BEAT
 from workers import pump
-from workers.app import app, runtime
+from workers.app import PERIODIC, app
+from workers.process import runtime
 
 log = logging.getLogger(__name__)
 
@@ -41,14 +42,20 @@ def submit(provider: str) -> None:
         pump.ring(app, provider)  # there is more: the pump need not find that out first
 
 
-@app.task(name="beat")
-def note_beat() -> None:
-    """Leave a sign that beat is alive: without it there are no receipts, and nothing else would tell."""
+@app.task(name="periodic")
+def ring_periodic(every: float) -> None:
+    """Leave a sign that beat is alive (nothing else would tell), and ring for the receipts and look-ups that are due."""
+    now = runtime.clock()
     try:
-        now = runtime.clock()
         runtime.ledger.leases.beat(BEAT, started_at=now, worked_at=None, now=now)
+        due = {name: runtime.ledger.agenda.due(name, now=now) for name in providers.names()}
     except LedgerError as error:
-        log.warning("beat.interrupted why=%s", error)
+        log.warning("periodic.interrupted why=%s", error)
+        return
+    for name, one in due.items():
+        for task, wanted in ((poll_receipts, one.receipts), (reconcile, one.look_ups)):
+            if wanted and not runtime.missing(name):
+                pump.send(app, task.name, name, queue=PERIODIC, expires=every)
 
 
 @app.task(name="retention")

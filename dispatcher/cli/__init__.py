@@ -1,5 +1,7 @@
 """The `dispatcher` command: parse → call an operation → print. No SQL and no HTTP in here."""
 
+import functools
+import importlib
 import io
 import os
 import sys
@@ -8,31 +10,81 @@ from typing import NoReturn
 import click
 
 from dispatcher import __version__
-from dispatcher.cli import (
-    accounts,
-    campaigns,
-    care,
-    demo,
-    doubts,
-    events,
-    further,
-    ledgers,
-    optouts,
-    planning,
-    privacy,
-    reports,
-    resources,
-    running,
-    spending,
-    texts,
-)
-from dispatcher.cli.output import printable
+from dispatcher.cli.plain import printable
 from dispatcher.errors import DispatcherError, UsageError
 
 FAILED, WRONG = 1, 2
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+_COMMANDS = {
+    "enqueue": ("planning.enqueue", "Plan a list of recipients and enqueue the campaign."),
+    "estimate": ("planning.estimate", "Say what a campaign would come to, cost and take; change nothing."),
+    "add": ("further.add", "Add recipients to a campaign that has not ended."),
+    "retry": ("further.retry", "Send again to those whom a campaign did not reach."),
+    "status": ("campaigns.status", "Show what has become of a campaign."),
+    "list": ("campaigns.list_campaigns", "List the campaigns, the newest first."),
+    "pause": ("campaigns.pause", "Pause a campaign: no new request starts."),
+    "resume": ("campaigns.resume", "Let a paused campaign go on."),
+    "cancel": ("campaigns.cancel", "Cancel a campaign for good."),
+    "budget": ("spending.budget", "Show or set what a campaign may spend."),
+    "priority": ("care.priority", "Show or set which campaign goes first."),
+    "report": ("reports.report", "Write the fate of every input row, or sum it up."),
+    "unknown": ("doubts.unknown", "List the batches whose fate nobody knows."),
+    "resolve": ("doubts.resolve", "Decide on a batch whose fate nobody knows."),
+    "poll": ("running.poll", "Ask for delivery receipts now."),
+    "doctor": ("running.doctor", "Say what is right, what is not, how to mend it."),
+    "up": ("up.up", "Run everything on this machine."),
+    "sandbox": ("sandbox.sandbox", "Run local stand-ins for the providers."),
+    "demo": ("demo.demo", "Send sample campaigns through the sandbox."),
+    "providers": ("accounts.list_providers", "List the providers: abilities, limits, configured or not."),
+    "provider": ("accounts.provider", "Ask a provider for the balance, or try its credentials."),
+    "inbox": ("accounts.inbox", "Show the messages that people sent to us."),
+    "events": ("events.events", "Show the audit trail of a campaign or of one message."),
+    "forget": ("privacy.forget", "Erase one person everywhere, and never text them again."),
+    "erase": ("privacy.erase", "Erase the texts, fields and numbers of a finished campaign."),
+    "optouts": ("optouts.optouts", "Keep the suppression list: who is never sent to."),
+    "texts": ("texts.texts", "Keep texts under a name, for `enqueue --use NAME`."),
+    "ledger": ("ledgers.ledger", "Look after the ledger: migrate, check, copy."),
+}
+"""Each command: where it is, and what it does in a few words. Planning, drawing and the sandbox are large: a command
+imports what it needs when it is asked for, and the others' nothing."""
+
+
+class _Commands(click.Group):
+    """The commands by name, and a group for each provider that keeps something for us."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names, without importing a command."""
+        del ctx
+        return sorted([*_COMMANDS, *_keepers()])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a command."""
+        if cmd_name not in self.commands:
+            if cmd_name in _COMMANDS:
+                module, _, attribute = _COMMANDS[cmd_name][0].partition(".")
+                self.add_command(getattr(importlib.import_module(f"dispatcher.cli.{module}"), attribute), cmd_name)
+            elif cmd_name in _keepers():
+                self.add_command(importlib.import_module("dispatcher.cli.resources").ProviderGroup(cmd_name))
+        return super().get_command(ctx, cmd_name)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write what each command does, without importing a command."""
+        del ctx
+        told = {name: words for name, (_, words) in _COMMANDS.items()}
+        told |= {name: f"What {name} keeps: the calls that it documents." for name in _keepers()}
+        with formatter.section("Commands"):
+            formatter.write_dl(sorted(told.items()))
+
+
+@functools.cache
+def _keepers() -> list[str]:
+    """Return the providers that keep something for us."""
+    providers = importlib.import_module("dispatcher.providers")
+    return [name for name in providers.names() if hasattr(providers.provider_class(name), "resources")]
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="dispatcher")
 def cli() -> None:
     """Send SMS campaigns: nobody twice, nobody forgotten, never above a provider's limit.
@@ -48,40 +100,6 @@ def cli() -> None:
 
     Exit codes: 0 done, 1 failed, 2 wrong usage, settings or input.
     """
-
-
-for command in (
-    planning.enqueue,
-    planning.estimate,
-    further.add,
-    further.retry,
-    campaigns.status,
-    campaigns.list_campaigns,
-    campaigns.pause,
-    campaigns.resume,
-    campaigns.cancel,
-    spending.budget,
-    care.priority,
-    reports.report,
-    doubts.unknown,
-    doubts.resolve,
-    running.poll,
-    running.doctor,
-    running.up,
-    running.sandbox,
-    demo.demo,
-    accounts.list_providers,
-    accounts.provider,
-    accounts.inbox,
-    events.events,
-    privacy.forget,
-    privacy.erase,
-    optouts.optouts,
-    texts.texts,
-    ledgers.ledger,
-    *resources.groups(),
-):
-    cli.add_command(command)
 
 
 def main() -> NoReturn:

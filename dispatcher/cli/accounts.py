@@ -7,7 +7,8 @@ import click
 
 from dispatcher import providers, reporting
 from dispatcher.cli.opening import opened
-from dispatcher.cli.output import console, json_option, print_json, printable, table
+from dispatcher.cli.output import console, json_option, print_json, table
+from dispatcher.cli.plain import printable
 from dispatcher.errors import ThroughputUnavailable, UsageError
 from dispatcher.provider import (
     ChecksCredentials,
@@ -43,7 +44,7 @@ ABILITIES: dict[str, Callable[[Provider], bool]] = {
 _SHORT = {"optouts": "opt-outs", "resources": "its own"}
 
 
-@click.command(name="providers", short_help="List the providers: abilities, limits, configured or not.")
+@click.command(name="providers")
 @json_option
 def list_providers(*, as_json: bool) -> None:
     """List the providers: what each can do, its limits, and whether it is configured here."""
@@ -89,7 +90,7 @@ def _described(runtime: Runtime, name: str) -> dict[str, Any]:
     }
 
 
-@click.command(short_help="Ask a provider for the balance, or try its credentials.")
+@click.command()
 @click.argument("name", type=click.Choice(providers.names()))
 @click.argument("what", type=click.Choice(["balance", "check"]))
 @json_option
@@ -144,7 +145,7 @@ def take_lookup(runtime: Runtime, name: str, *, max_wait: float = 10.0) -> None:
         return
 
 
-@click.command(short_help="Show the messages that people sent to us.")
+@click.command()
 @click.option("--provider", "name", type=click.Choice(providers.names()), help="This one only.")
 @click.option("--most", type=click.IntRange(1, 100_000), default=100, show_default=True, help="From each provider.")
 @json_option

@@ -5,12 +5,13 @@ import click
 from dispatcher import cancellation, reporting
 from dispatcher.cli import watching
 from dispatcher.cli.opening import WHO, opened
-from dispatcher.cli.output import console, json_option, local, print_json, printable, table
+from dispatcher.cli.output import console, json_option, local, print_json, table
+from dispatcher.cli.plain import printable
 from dispatcher.errors import ProviderError, ThroughputUnavailable
 from dispatcher.runtime import Runtime
 
 
-@click.command(short_help="Show what has become of a campaign.")
+@click.command()
 @click.argument("campaign")
 @click.option("--watch", is_flag=True, help="Keep showing it until it has ended.")
 @json_option
@@ -30,7 +31,7 @@ def status(campaign: str, *, watch: bool, as_json: bool) -> None:
             watching.show(found)
 
 
-@click.command(name="list", short_help="List the campaigns, the newest first.")
+@click.command(name="list")
 @click.option("--watch", is_flag=True, help="Show those under way, all at once, until they have ended.")
 @json_option
 def list_campaigns(*, watch: bool, as_json: bool) -> None:
@@ -55,7 +56,7 @@ def list_campaigns(*, watch: bool, as_json: bool) -> None:
     console().print(table([*headings, ("enqueued", False)], rows), end="")
 
 
-@click.command(short_help="Pause a campaign: no new request starts.")
+@click.command()
 @click.argument("campaign")
 @click.option("--reason", default="by hand", show_default=True, help="Kept with the campaign, and shown.")
 @json_option
@@ -70,7 +71,7 @@ def pause(campaign: str, *, reason: str, as_json: bool) -> None:
         _show_moved(runtime, found.public_id, "paused" if moved else "was paused already", as_json=as_json)
 
 
-@click.command(short_help="Let a paused campaign go on.")
+@click.command()
 @click.argument("campaign")
 @json_option
 def resume(campaign: str, *, as_json: bool) -> None:
@@ -81,7 +82,7 @@ def resume(campaign: str, *, as_json: bool) -> None:
         _show_moved(runtime, found.public_id, "resumed" if moved else "was not paused", as_json=as_json)
 
 
-@click.command(short_help="Cancel a campaign for good.")
+@click.command()
 @click.argument("campaign")
 @json_option
 def cancel(campaign: str, *, as_json: bool) -> None:

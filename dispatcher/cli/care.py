@@ -12,7 +12,8 @@ import click
 from dispatcher import care, config
 from dispatcher.cli.opening import WHO, opened
 from dispatcher.cli.orders import Source
-from dispatcher.cli.output import json_option, print_json, printable
+from dispatcher.cli.output import json_option, print_json
+from dispatcher.cli.plain import printable
 from dispatcher.errors import UsageError
 from dispatcher.planning import Order, count_rows
 from dispatcher.runtime import Runtime
@@ -117,7 +118,7 @@ def span_of(text: str) -> timedelta:
     return float(found[1]) * _UNITS[found[2]]
 
 
-@click.command(short_help="Show or set which campaign goes first.")
+@click.command()
 @click.argument("campaign")
 @click.argument("number", type=click.IntRange(-_HIGHEST, _HIGHEST), required=False)
 @json_option

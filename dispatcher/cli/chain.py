@@ -5,7 +5,7 @@ from collections.abc import Callable
 import click
 
 from dispatcher import failover, providers
-from dispatcher.cli.output import printable
+from dispatcher.cli.plain import printable
 from dispatcher.errors import UsageError
 from dispatcher.planning import Order
 from dispatcher.provider import Capabilities

@@ -39,7 +39,7 @@ _SHARE = {"netsapiens": 0.05, "sakari": 0.3}
 """How much of the list goes to a provider that takes few messages a request; all of it to the others."""
 
 
-@click.command(short_help="Send sample campaigns through the sandbox.")
+@click.command()
 @click.option("--rows", type=click.IntRange(100, 40_000), default=5_000, show_default=True, help="Rows in the list.")
 @click.option("--provider", "chosen", type=click.Choice(providers.names()), help="This one only; all by default.")
 @click.option("--keep", is_flag=True, help="Keep the data folder, to look around in it.")

@@ -6,7 +6,8 @@ import click
 
 from dispatcher import recovery, reporting
 from dispatcher.cli.opening import WHO, opened
-from dispatcher.cli.output import console, json_option, local, print_json, printable, table
+from dispatcher.cli.output import console, json_option, local, print_json, table
+from dispatcher.cli.plain import printable
 from dispatcher.errors import UsageError
 from dispatcher.ledger import Doubt
 from dispatcher.runtime import Runtime
@@ -14,7 +15,7 @@ from dispatcher.runtime import Runtime
 _DECISIONS = ("submitted", "resend", "give-up")
 
 
-@click.command(short_help="List the batches whose fate nobody knows.")
+@click.command()
 @click.argument("campaign", required=False)
 @json_option
 def unknown(campaign: str | None, *, as_json: bool) -> None:
@@ -64,7 +65,7 @@ def _described(runtime: Runtime, doubt: Doubt) -> dict[str, Any]:
     }
 
 
-@click.command(short_help="Decide on a batch whose fate nobody knows.")
+@click.command()
 @click.argument("batch", metavar="BATCH")
 @click.argument("decision", type=click.Choice(_DECISIONS))
 @click.option("--yes", is_flag=True, help="Do not ask; for scripts.")

@@ -6,13 +6,14 @@ import click
 
 from dispatcher import reporting
 from dispatcher.cli.opening import opened
-from dispatcher.cli.output import console, json_option, local, print_json, printable, table
+from dispatcher.cli.output import console, json_option, local, print_json, table
+from dispatcher.cli.plain import printable
 from dispatcher.errors import UsageError
 from dispatcher.ledger import ERASED, Event, ReportLine
 from dispatcher.msisdn import mask
 
 
-@click.command(short_help="Show the audit trail of a campaign or of one message.")
+@click.command()
 @click.argument("subject", metavar="CAMPAIGN[/ROW]")
 @click.option("--full", is_flag=True, help="Show whole numbers.")
 @json_option

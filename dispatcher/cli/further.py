@@ -9,7 +9,8 @@ from dispatcher.campaign import FINAL_CAMPAIGN_STATES
 from dispatcher.cli.lists import how_it_is_read, show_notes, taken
 from dispatcher.cli.opening import WHO, opened
 from dispatcher.cli.orders import Source, named_source, new_public_id
-from dispatcher.cli.output import json_option, print_json, printable
+from dispatcher.cli.output import json_option, print_json
+from dispatcher.cli.plain import printable
 from dispatcher.cli.planning import planning_progress, read_as, show_totals, totals_of
 from dispatcher.errors import UsageError
 from dispatcher.ledger import Campaign
@@ -29,7 +30,7 @@ _AGAIN = {
 }
 
 
-@click.command(short_help="Add recipients to a campaign that has not ended.")
+@click.command()
 @click.argument("campaign")
 @click.argument("file", type=click.Path(path_type=Path, allow_dash=True))
 @how_it_is_read
@@ -77,7 +78,7 @@ def _states(command: Any) -> Any:
     return command
 
 
-@click.command(short_help="Send again to those whom a campaign did not reach.")
+@click.command()
 @click.argument("campaign")
 @_states
 @click.option("--text", help="Another text, with the same {columns} or fewer; the first campaign's by default.")

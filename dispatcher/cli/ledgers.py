@@ -7,7 +7,7 @@ from dispatcher.cli.output import console, json_option, print_json, table
 from dispatcher.ledger import check_database, copy_ledger, open_ledger, stored_version
 
 
-@click.group(short_help="Look after the ledger: migrate, check, copy.")
+@click.group()
 def ledger() -> None:
     """Look after the ledger, the database that holds everything.
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from dispatcher.cli.output import printable
+from dispatcher.cli.plain import printable
 from dispatcher.planning import Format, Reading
 
 

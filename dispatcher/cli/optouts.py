@@ -8,7 +8,8 @@ import click
 
 from dispatcher import providers, reporting, suppression
 from dispatcher.cli.opening import WHO, opened
-from dispatcher.cli.output import console, json_option, print_json, printable, table
+from dispatcher.cli.output import console, json_option, print_json, table
+from dispatcher.cli.plain import printable
 from dispatcher.errors import InputError, UsageError
 from dispatcher.msisdn import e164, mask
 from dispatcher.provider import KnowsOptOuts
@@ -16,7 +17,7 @@ from dispatcher.provider import KnowsOptOuts
 _brand = click.option("--brand", default="", metavar="NAME", help="The list of this brand; that of all by default.")
 
 
-@click.group(short_help="Keep the suppression list: who is never sent to.")
+@click.group()
 def optouts() -> None:
     """Keep the suppression list. A number on it is never sent to, also if it was put there after planning.
 

@@ -18,7 +18,7 @@ from dispatcher.cli.accounts import take_lookup, usable
 from dispatcher.cli.chain import who_sends
 from dispatcher.cli.files import media_type, read_file, read_text
 from dispatcher.cli.lists import ListOptions
-from dispatcher.cli.output import printable
+from dispatcher.cli.plain import printable
 from dispatcher.cli.timing import Timing, brand, expires_at, rules
 from dispatcher.errors import InputError, UsageError
 from dispatcher.msisdn import is_country

@@ -12,13 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 from dispatcher import reporting
+from dispatcher.cli.plain import printable
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs; its keys are stable.")
-
-
-def printable(text: object) -> str:
-    """Return text without anything that a terminal would act on."""
-    return "".join(sign if sign.isprintable() or sign == "\n" else "�" for sign in str(text))
 
 
 def print_json(data: Any) -> None:

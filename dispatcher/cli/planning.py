@@ -13,7 +13,8 @@ from dispatcher.cli.chain import capabilities_of, tell_missing
 from dispatcher.cli.lists import how_it_is_read, show_notes, taken
 from dispatcher.cli.opening import WHO, opened
 from dispatcher.cli.orders import Asked, put_together, what_is_sent
-from dispatcher.cli.output import console, duration, json_option, print_json, printable, table
+from dispatcher.cli.output import console, duration, json_option, print_json, table
+from dispatcher.cli.plain import printable
 from dispatcher.cli.preflight import Before, what_is_shown_first
 from dispatcher.cli.spending import Spending, what_may_be_spent, with_prices
 from dispatcher.cli.texts import Wording, how_it_is_worded, with_wording
@@ -25,7 +26,7 @@ from dispatcher.planning import enqueue as plan_and_enqueue
 from dispatcher.planning import estimate as plan_and_estimate
 
 
-@click.command(short_help="Plan a list of recipients and enqueue the campaign.")
+@click.command()
 @what_is_sent
 @how_it_is_read
 @what_may_be_spent
@@ -198,7 +199,7 @@ def planning_progress() -> Iterator[Any]:
         yield tick
 
 
-@click.command(short_help="Say what a campaign would come to, cost and take; change nothing.")
+@click.command()
 @what_is_sent
 @how_it_is_read
 @how_it_is_worded

@@ -13,7 +13,8 @@ import click
 
 from dispatcher import reporting
 from dispatcher.cli.accounts import take_lookup, usable
-from dispatcher.cli.output import duration, printable
+from dispatcher.cli.output import duration
+from dispatcher.cli.plain import printable
 from dispatcher.cli.watching import held_in_words
 from dispatcher.errors import DispatcherError, InputError, ProviderError
 from dispatcher.ledger import ExcludedRow, PlanTotals

@@ -9,7 +9,7 @@ from dispatcher.errors import UsageError
 from dispatcher.msisdn import InvalidNumber, mask, normalise
 
 
-@click.command(short_help="Erase one person everywhere, and never text them again.")
+@click.command()
 @click.argument("number")
 @click.option("--country", metavar="ZA", help="The country of a number that does not say its own.")
 @click.option("--yes", is_flag=True, help="Do not ask; for scripts.")
@@ -47,7 +47,7 @@ def forget(context: click.Context, number: str, *, country: str | None, yes: boo
         context.exit(1)
 
 
-@click.command(short_help="Erase the texts, fields and numbers of a finished campaign.")
+@click.command()
 @click.argument("campaign")
 @click.option("--yes", is_flag=True, help="Do not ask; for scripts.")
 @json_option

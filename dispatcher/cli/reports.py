@@ -8,7 +8,8 @@ import click
 
 from dispatcher import reporting
 from dispatcher.cli.opening import opened
-from dispatcher.cli.output import console, duration, json_option, print_json, printable, table
+from dispatcher.cli.output import console, duration, json_option, print_json, table
+from dispatcher.cli.plain import printable
 from dispatcher.errors import UsageError
 from dispatcher.ledger import Campaign, Exclusion, ReportLine
 from dispatcher.message import MessageState
@@ -20,7 +21,7 @@ _BY_SUFFIX = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".xlsx": "xl
 _SHOWN = 12
 
 
-@click.command(short_help="Write the fate of every input row, or sum it up.")
+@click.command()
 @click.argument("campaign")
 @click.option("--format", "form", type=click.Choice(reporting.FORMS), help="By the file's ending, else csv.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Write to a file; standard output by default.")

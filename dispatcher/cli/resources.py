@@ -7,11 +7,11 @@ from typing import Any
 
 import click
 
-from dispatcher import providers
 from dispatcher.cli.accounts import take_lookup, usable
 from dispatcher.cli.files import media_type, read_file
 from dispatcher.cli.opening import opened
-from dispatcher.cli.output import print_json, printable
+from dispatcher.cli.output import print_json
+from dispatcher.cli.plain import printable
 from dispatcher.errors import InputError, UsageError
 from dispatcher.provider import HasResources, HostsMedia, Item, Provider, Resource
 from dispatcher.runtime import Runtime
@@ -28,7 +28,6 @@ class ProviderGroup(click.Group):
     def __init__(self, name: str) -> None:
         super().__init__(name, help=f"What {name} keeps for us: list, show, create, update, delete.")
         self.provider = name
-        self.short_help = f"What {name} keeps: the calls that it documents."
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of the resources."""
@@ -47,15 +46,6 @@ class ProviderGroup(click.Group):
             return _share(self.provider)
         found = [resource for resource in _resources(provider) if resource.name == cmd_name]
         return _group(self.provider, found[0]) if found else None
-
-
-def groups() -> list[ProviderGroup]:
-    """Return one group for each provider that has resources of its own."""
-    return [ProviderGroup(name) for name in providers.names() if _has_resources(name)]
-
-
-def _has_resources(name: str) -> bool:
-    return hasattr(providers.provider_class(name), "resources")
 
 
 def _resources(provider: Provider) -> list[Resource]:

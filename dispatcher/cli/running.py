@@ -1,21 +1,20 @@
-"""Commands about running it: up, sandbox, poll, doctor."""
+"""Commands about how it runs: poll, doctor."""
 
 import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from pathlib import Path
 
 import click
 
 from dispatcher import providers, receipts, recovery, stack
-from dispatcher import sandbox as stand_ins
 from dispatcher.cli.accounts import take_lookup
 from dispatcher.cli.opening import opened
-from dispatcher.cli.output import console, json_option, print_json, printable
+from dispatcher.cli.output import console, json_option, print_json
+from dispatcher.cli.plain import printable
 from dispatcher.cli.timing import in_words
-from dispatcher.errors import DispatcherError, SettingsError, UsageError
+from dispatcher.errors import DispatcherError, SettingsError
 from dispatcher.provider import ChecksCredentials, FetchesReceipts, TellsBalance
 from dispatcher.release import BEAT
 from dispatcher.runtime import Runtime
@@ -23,66 +22,7 @@ from dispatcher.runtime import Runtime
 _STALE = timedelta(seconds=30)
 
 
-@click.command(short_help="Run everything on this machine.")
-@click.option("--sandbox", is_flag=True, help="Send to local stand-ins instead of the providers: nobody is texted.")
-@click.option("--workers", type=click.IntRange(1, 64), help="Worker processes; DISPATCHER_WORKERS or 1 by default.")
-@click.option("--sandbox-port", type=click.IntRange(1, 65535), help="The sandbox's port; a free one by default.")
-def up(*, sandbox: bool, workers: int | None, sandbox_port: int | None) -> None:
-    """Run everything on this machine, in the foreground: Redis, workers, beat, and the sandbox if asked for.
-
-    Each part is watched, and started again if it ends. Ctrl-C or SIGTERM stops it: requests in flight end and
-    are recorded first. One `up` runs on a data folder (DISPATCHER_HOME) at a time.
-
-    With --sandbox, every other command on the same data folder talks to the sandbox as well, until `up` ends.
-    """
-    with opened() as runtime:
-        _ = runtime.ledger.version  # an unusable ledger is told now, not by each worker
-        many = workers or runtime.settings.workers
-    stack.run(
-        runtime.settings,
-        workers=many,
-        sandbox=sandbox,
-        sandbox_port=sandbox_port or 0,
-        tell=lambda line: click.echo(printable(line), err=True),
-    )
-
-
-@click.command(short_help="Run local stand-ins for the providers.")
-@click.option("--port", type=click.IntRange(0, 65535), default=8025, show_default=True, help="0 for a free one.")
-@click.option("--record", "record_file", type=click.Path(path_type=Path), help="Keep what was accepted in a file.")
-@click.option("--api-key", help="Accept this key only; any key by default.")
-@click.option("--delivery-seconds", type=click.FloatRange(min=0), help="Every receipt comes after so long.")
-def sandbox(*, port: int, record_file: Path | None, api_key: str | None, delivery_seconds: float | None) -> None:
-    """Run local stand-ins for the providers: real HTTP, the real limits, and a record of what was accepted.
-
-    \b
-    What it accepted, and whether anyone was texted twice:
-      curl localhost:8025/sandbox/summary
-      curl localhost:8025/sandbox/duplicates
-    Faults, for instance every tenth answer lost:
-      curl localhost:8025/sandbox/faults -d '{"kind": "drop_after", "share": 0.1}'
-    """
-    chosen: dict[str, float | str] = {}
-    if api_key is not None:
-        chosen["api_key"] = api_key
-    if delivery_seconds is not None:
-        chosen["delivery_seconds"] = delivery_seconds
-
-    def ready(url: str) -> None:
-        click.echo(f"sandbox at {url}; Ctrl-C stops it")
-        for name, settings in stand_ins.client_settings(url).items():
-            pairs = (f"DISPATCHER_{name.upper()}__{key.upper()}={value}" for key, value in settings.items())
-            click.echo("  export " + " ".join(pairs))
-
-    try:
-        stand_ins.run(port=port, ready=ready, settings=stand_ins.Settings(**chosen), record_file=record_file)
-    except OSError as error:
-        raise UsageError(
-            f"the sandbox cannot listen on port {port}: {error.strerror}; choose another --port"
-        ) from None
-
-
-@click.command(short_help="Ask for delivery receipts now.")
+@click.command()
 @click.option("--provider", type=click.Choice(providers.names()), help="Ask this one only.")
 @json_option
 def poll(*, provider: str | None, as_json: bool) -> None:
@@ -126,7 +66,7 @@ class Finding:
     remedy: str = ""
 
 
-@click.command(short_help="Say what is right, what is not, how to mend it.")
+@click.command()
 @json_option
 def doctor(*, as_json: bool) -> None:
     """Look at settings, ledger, Redis, workers and credentials: what is right, what is not, how to mend it.

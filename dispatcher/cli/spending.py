@@ -9,7 +9,8 @@ import click
 
 from dispatcher import reporting, spending
 from dispatcher.cli.opening import WHO, opened
-from dispatcher.cli.output import console, json_option, print_json, printable, table
+from dispatcher.cli.output import console, json_option, print_json, table
+from dispatcher.cli.plain import printable
 from dispatcher.errors import UsageError
 from dispatcher.planning import Order, Tariff
 from dispatcher.runtime import Runtime
@@ -83,7 +84,7 @@ def with_prices(runtime: Runtime, order: Order, *, budget: Decimal | None = None
     )
 
 
-@click.command(short_help="Show or set what a campaign may spend.")
+@click.command()
 @click.argument("campaign")
 @click.argument("amount", required=False)
 @json_option

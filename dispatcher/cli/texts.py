@@ -10,7 +10,8 @@ import click
 from dispatcher import reporting
 from dispatcher.cli.files import read_text
 from dispatcher.cli.opening import opened
-from dispatcher.cli.output import console, json_option, print_json, printable, table
+from dispatcher.cli.output import console, json_option, print_json, table
+from dispatcher.cli.plain import printable
 from dispatcher.errors import InputError, UsageError
 from dispatcher.planning import Missing, Order, fold_value, worded
 from dispatcher.runtime import Runtime

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from dispatcher.cli.output import printable
+from dispatcher.cli.plain import printable
 from dispatcher.config import PREFIX, Settings
 from dispatcher.errors import UsageError
 from dispatcher.hours import Hours, as_rules, parse_days, parse_window

@@ -13,7 +13,7 @@ from dispatcher.cli.care import span_of
 from dispatcher.cli.chain import capabilities_of
 from dispatcher.cli.opening import WHO
 from dispatcher.cli.orders import new_public_id
-from dispatcher.cli.output import printable
+from dispatcher.cli.plain import printable
 from dispatcher.errors import DispatcherError, InputError, UsageError
 from dispatcher.ledger import Campaign
 from dispatcher.message import MessageState

@@ -15,7 +15,8 @@ from rich.text import Text
 
 from dispatcher import care, failover, reporting
 from dispatcher.campaign import FINAL_CAMPAIGN_STATES
-from dispatcher.cli.output import console, duration, local, print_json, printable, table
+from dispatcher.cli.output import console, duration, local, print_json, table
+from dispatcher.cli.plain import printable
 from dispatcher.runtime import Runtime
 
 _EVERY = 0.5

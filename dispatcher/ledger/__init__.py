@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from dispatcher.errors import DispatcherError, LedgerError
+from dispatcher.ledger.agenda import Agenda
 from dispatcher.ledger.batches import Batches
 from dispatcher.ledger.campaigns import Campaigns
 from dispatcher.ledger.care import Care, Tally
@@ -92,6 +93,7 @@ class Ledger:
     receipts: Receipts
     suppressions: Suppressions
     leases: Leases
+    agenda: Agenda
     reports: Reports
     spending: Spending
     care: Care
@@ -139,6 +141,7 @@ def open_ledger(url: str, *, pool_size: int = 8) -> Ledger:
         receipts=Receipts(database),
         suppressions=Suppressions(database),
         leases=Leases(database),
+        agenda=Agenda(database),
         reports=Reports(database),
         spending=Spending(database),
         care=Care(database),

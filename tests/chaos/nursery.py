@@ -26,7 +26,8 @@ _ROOT = Path(__file__).parents[2]
 _MESSAGES_OF_WINSMS = 5
 _MODULES = (
     *("celery.apps.worker", "celery.bin.worker", "celery.concurrency.thread", "celery.worker.consumer"),
-    *("celery.worker.strategy", "kombu.transport.redis", "dispatcher.cli", "workers.tasks"),
+    *("celery.worker.strategy", "kombu.transport.redis", "workers.tasks"),
+    *(f"dispatcher.cli.{name}" for name in ("planning", "campaigns", "running", "reports", "doubts", "optouts")),
 )
 
 
@@ -209,11 +210,11 @@ def _live(order: dict[str, Any]) -> None:
 
 def _work(args: list[str], *, failpoint: str, clock_offset: float) -> None:
     from dispatcher import failpoints, runtime  # noqa: PLC0415 - warm already
-    from workers import app  # noqa: PLC0415
+    from workers import app, process  # noqa: PLC0415
 
     # What a fresh process takes from its pid and its settings.
-    app.runtime.who = runtime.process_name()
-    app.runtime.clock = runtime.clock_off_by(clock_offset)
+    process.runtime.who = runtime.process_name()
+    process.runtime.clock = runtime.clock_off_by(clock_offset)
     failpoints.arm(failpoint)
     name = f"nursery{os.getpid()}@%h"
     argv = ["--quiet", "worker", "--hostname", name, "--without-gossip", "--without-mingle"]

@@ -285,6 +285,20 @@ class LedgerMachine(LedgerModel):
     def settle_cancelled(self, most: int) -> None:
         self.ledger.campaigns.settle_cancelled(who="t", now=self.now, most=most)
 
+    @rule()
+    def sweep(self) -> None:
+        """Where the agenda has nothing, a sweep finds nothing, and nothing may be claimed."""
+        todo, ledger = self.ledger.agenda.open(now=self.now), self.ledger
+        assert PROVIDER in todo.providers or not ledger.batches.due(PROVIDER, now=self.now, most=1)
+        found = (
+            ledger.outcomes.settle_expired(now=self.now, receipt_windows={PROVIDER: WINDOW}),
+            ledger.campaigns.settle_cancelled(who="t", now=self.now),
+            ledger.campaigns.settle_out_of_time(who="t", now=self.now),
+            ledger.receipts.close_windows(who="t", now=self.now),
+            ledger.campaigns.advance(who="t", now=self.now),
+        )
+        assert todo.sweep or not any(found)
+
     # --- doubts -------------------------------------------------------------------------------------------------------
 
     @precondition(lambda self: self.held)

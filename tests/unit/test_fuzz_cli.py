@@ -98,7 +98,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
                 patch.setenv(f"DISPATCHER_{name}__{credential}", "12025550100")
         # What runs until it is stopped is only parsed.
         for command in ("up", "sandbox", "demo"):
-            patch.setattr(cli.cli.commands[command], "callback", lambda **_: None)
+            patch.setattr(cli.cli.get_command(click.Context(cli.cli), command), "callback", lambda **_: None)
         patch.setattr(watching, "_ended", lambda _: True)
         patch.setattr("dispatcher.cli.accounts.take_lookup", lambda *_, **__: None)
         patch.setattr("dispatcher.cli.resources.take_lookup", lambda *_, **__: None)
