@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -239,18 +240,19 @@ def test_a_part_that_dies_is_started_again(home: Home) -> None:
 def test_the_workers_run_as_celery_starts_them(home: Home, redis_server: "object") -> None:
     home.environment["DISPATCHER_REDIS_URL"] = redis_server.url
     celery = [COMMAND.parent / "celery", "-A", "workers.app"]
-    logs = (home.folder / "celery.log").open("w")
-    parts = [
-        subprocess.Popen([*celery, kind], env=home.environment, stdout=logs, stderr=logs, cwd=home.folder)
-        for kind in ("worker", "beat")
-    ]
-    try:
+    with (home.folder / "celery.log").open("w") as logs, ExitStack() as started:
+        parts = [
+            started.enter_context(
+                subprocess.Popen([*celery, kind], env=home.environment, stdout=logs, stderr=logs, cwd=home.folder)
+            )
+            for kind in ("worker", "beat")
+        ]
+        for part in parts:
+            started.callback(part.kill)  # what has ended already does not mind
         home.wait(home.enqueue(1200))
-    finally:
         for part in parts:
             part.send_signal(signal.SIGTERM)
         codes = [part.wait(timeout=60) for part in parts]
-        logs.close()
     assert codes == [0, 0]
     assert len(home.accepted()) == 1200
 
