@@ -53,7 +53,7 @@ class Reply:
             Unreachable: the answer to a look-up cannot be read.
         """
         # No database keeps a NUL, and no word of a provider has one.
-        body = self.body.replace(_NUL, _REPLACED)
+        body = self.body.replace(_NUL, _REPLACED) if b"\\" in self.body else self.body
         try:
             return msgspec.json.decode(body, type=type, strict=False)
         except UNREADABLE as error:
