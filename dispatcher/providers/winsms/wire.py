@@ -234,10 +234,8 @@ def answers(batch: OutgoingBatch, answer: SendAnswer) -> Answers:
         InsufficientCredit: every recipient was refused for want of credit.
         AuthenticationFailed: every recipient was refused because the account is locked.
     """
-    rows = [row for row in answer.recipients or () if row is not None]
-    for message in answer.messages or ():
-        if message is not None:
-            rows += [row for row in message.recipients or () if row is not None]
+    said = [answer.recipients, *[message.recipients for message in answer.messages or () if message is not None]]
+    rows = [row for rows in said if rows is not None for row in rows if row is not None]
     # What nearly every answer is: everyone is accepted, in our order, under an id of its own.
     echoed = [row.client_message_id for row in rows]
     if echoed == _POSITIONS[: len(batch)] and [row.accepted for row in rows].count(True) == len(rows):
