@@ -1,6 +1,7 @@
 """Polls delivery receipts and the state of what is scheduled at a provider, and writes down what it learns."""
 
 import logging
+from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -15,9 +16,13 @@ from dispatcher.provider import AwaitedMessages, Capabilities, FetchesReceipts, 
 log = logging.getLogger(__name__)
 
 _NO_THROUGHPUT = "throughput: sending goes first"
+_MORE = "more is due"
 _AT_ONCE = 100
 _QUESTIONS_AT_ONCE = 16
 _WORTH_A_COMMIT = 2000
+_BEHIND = 4
+"""Commits by which writing may be behind asking, after all that was due at once has been asked for."""
+
 _LONGEST_PAUSE = timedelta(hours=1)
 _AGE_SHARE = 10
 """A message is asked for again after a tenth of its age, so that old ones cost little."""
@@ -53,7 +58,7 @@ def next_question(submitted_at: datetime, now: datetime, every: timedelta) -> da
 def poll(account: Account, *, every: timedelta, seconds: float = 20.0, max_wait: float = 2.0) -> Polled:
     """Ask for every message that is due, young ones first, for at most about `seconds`.
 
-    While one question is under way, what the one before it brought is written down by a second thread.
+    While one question is under way, a second thread reads what is due after that, and writes down what came before.
     """
     a = account
     if not isinstance(a.provider, FetchesReceipts):
@@ -63,34 +68,41 @@ def poll(account: Account, *, every: timedelta, seconds: float = 20.0, max_wait:
     can = a.provider.capabilities
     unlimited = not (a.limits.requests_per_second or a.limits.segments_per_second)
     at_once = can.ids_per_receipt_request * (_QUESTIONS_AT_ONCE if unlimited else 1)
-    with ThreadPoolExecutor(max_workers=1) as writer:
-        while a.monotonic() < until:
-            due = a.ledger.receipts.due(a.name, now=a.clock(), most=max(at_once, _AT_ONCE))
-            if not due:
-                return polled
-            written: list[Future[int]] = []
+    written: deque[Future[int]] = deque()
+    left: str | None = None
+    with ThreadPoolExecutor(max_workers=1) as ledger:
+
+        def read(besides: Sequence[AwaitedReceipts]) -> Future[list[AwaitedReceipts]]:
+            ids = [batch.batch_id for batch in besides]
+            return ledger.submit(
+                a.ledger.receipts.due, a.name, now=a.clock(), most=max(at_once, _AT_ONCE), besides=ids
+            )
+
+        coming = read([])
+        while left is None and (due := coming.result()):
+            if a.monotonic() >= until:
+                left = _MORE
+                break
+            coming = read(due)
             heap = _Heap(due)
-            left: str | None = None
             for question in _questions(due, can):
                 asked = _ask(a, a.provider, question, max_wait=max_wait)
                 heap.add(question, asked)
-                left = asked.left
                 polled = replace(
                     polled,
                     requests=polled.requests + asked.requests,
                     messages=polled.messages + (len(question) if asked.requests else 0),
-                    left=left,
                 )
-                if left is not None or a.monotonic() > until:
+                left = asked.left or (_MORE if a.monotonic() > until else None)
+                if left is not None:
                     break
                 # Where each question is about one message, commits would cost more than asking.
                 if len(heap) >= _WORTH_A_COMMIT:
-                    written.append(writer.submit(_apply, a, *heap.taken(), every))
-            written.append(writer.submit(_apply, a, *heap.taken(), every))
-            polled = replace(polled, settled=polled.settled + sum(one.result() for one in written))
-            if left is not None:
-                return polled
-    return replace(polled, left="more is due")
+                    written.append(ledger.submit(_apply, a, *heap.taken(), every))
+            written.append(ledger.submit(_apply, a, *heap.taken(), every))
+            while len(written) > _BEHIND or (written and written[0].done()):
+                polled = replace(polled, settled=polled.settled + written.popleft().result())
+        return replace(polled, settled=polled.settled + sum(one.result() for one in written), left=left)
 
 
 class _Heap:

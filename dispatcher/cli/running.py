@@ -9,6 +9,7 @@ from functools import partial
 import click
 
 from dispatcher import providers, receipts, recovery, stack
+from dispatcher.calm import calm
 from dispatcher.cli.accounts import take_lookup
 from dispatcher.cli.opening import opened
 from dispatcher.cli.output import console, json_option, print_json
@@ -30,7 +31,7 @@ def poll(*, provider: str | None, as_json: bool) -> None:
 
     Workers do this by themselves, every DISPATCHER_POLL_EVERY seconds while messages are young.
     """
-    with opened() as runtime:
+    with calm(), opened() as runtime:
         names = [provider] if provider else list(providers.names())
         asked = [name for name in names if isinstance(runtime.provider(name), FetchesReceipts)]
         runtime.ledger.receipts.make_due(now=runtime.clock())

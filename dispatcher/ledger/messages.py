@@ -193,29 +193,25 @@ def accept_messages(
     first = batch_id * MESSAGES_PER_BATCH + positions[0]
     amounts = [None if cost is None else millionths(cost) for cost in ([one] if same else costs)]
     # What differs from row to row is one parameter. The n-th of it is the n-th message of the run.
-    if tx.postgresql:
-        each = "SELECT n - 1 AS at, p, CAST(c AS bigint) AS c FROM ROWS FROM ({}) WITH ORDINALITY AS j(p, c, n)"
-        texts = "json_array_elements_text(CAST(:theirs AS json))"
-        each = each.format(f"{texts}, {texts.replace(':theirs', ':amounts')}")
-        cost = "CAST(:one AS bigint)" if same else "j.c"
-    elif same:
-        each, cost = "SELECT key AS at, value AS p FROM json_each(:theirs)", ":one"
-    else:
-        each = (
-            "SELECT key AS at, json_extract(value, '$[0]') AS p, json_extract(value, '$[1]') AS c"
-            " FROM json_each(:theirs)"
-        )
-        cost = "j.c"
     theirs: Sequence[Any] = provider_message_ids
-    if not same and not tx.postgresql:
-        theirs = list(zip(provider_message_ids, amounts, strict=True))
+    each = {"one": amounts[0]} if same else {"amounts": msgspec.json.encode(amounts).decode()}
+    if tx.postgresql:
+        # Looked up by position: a join might be planned by statistics that do not know of the batch yet.
+        nth = "CAST({} AS jsonb) ->> CAST(id - :first AS integer)"
+        cost = "CAST(:one AS bigint)" if same else f"CAST({nth.format(':amounts')} AS bigint)"
+        said, which = f"{nth.format(':theirs')}, cost = {cost}", "id >= :first AND id < :end"
+    elif same:
+        said, which = "j.value, cost = :one FROM json_each(:theirs) AS j", "message.id = :first + j.key"
+    else:
+        theirs, each = list(zip(provider_message_ids, amounts, strict=True)), {}
+        said = "json_extract(j.value, '$[0]'), cost = json_extract(j.value, '$[1]') FROM json_each(:theirs) AS j"
+        which = "message.id = :first + j.key"
     moved = tx.run(
-        f"UPDATE message SET state = 'submitted', provider_message_id = j.p, cost = {cost}"
-        f" FROM ({each}) AS j WHERE message.id = :first + j.at AND message.state = 'queued'",
+        f"UPDATE message SET state = 'submitted', provider_message_id = {said} WHERE {which} AND state = 'queued'",
         first=first,
+        end=first + len(positions),
         theirs=msgspec.json.encode(theirs).decode(),
-        **({"one": amounts[0]} if same else {}),
-        **({"amounts": "[]" if same else msgspec.json.encode(amounts).decode()} if tx.postgresql else {}),
+        **each,
     )
     if moved == len(positions):
         cost_of_all = sum(filter(None, amounts)) * (len(positions) if same else 1)

@@ -21,10 +21,11 @@ class Receipts:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def due(self, provider: str, *, now: datetime, most: int) -> list[AwaitedReceipts]:
+    def due(self, provider: str, *, now: datetime, most: int, besides: Sequence[int] = ()) -> list[AwaitedReceipts]:
         """Return batches whose messages should be asked for now, of about `most` messages in all.
 
-        Those never asked for come first, then the longest overdue: nobody waits for ever where look-ups are few.
+        Those never asked for come first, then the longest overdue: nobody waits for ever where look-ups are few. Left out
+        are those `besides`, which are being asked for at this moment.
 
         A batch with nothing left to ask for is taken off the list here.
         """
@@ -35,11 +36,12 @@ class Receipts:
             batches = tx.rows(
                 "SELECT b.id, b.provider_reference, b.submitted_at, b.receipts_asked_at, b.receipts_until,"
                 " c.public_id FROM batch b JOIN campaign c ON c.id = b.campaign_id"
-                " WHERE b.provider = :provider AND b.receipts_due_at <= :now"
+                f" WHERE b.provider = :provider AND b.receipts_due_at <= :now AND NOT b.id {tx.in_ids}"
                 " ORDER BY b.receipts_asked_at IS NOT NULL, b.receipts_due_at, b.id LIMIT :most",
                 provider=provider,
                 now=micros(now),
                 most=max(1, most),
+                ids=tx.ids(besides),
             )
             for batch in batches:
                 if messages >= most:

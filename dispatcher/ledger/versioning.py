@@ -7,7 +7,7 @@ from sqlalchemy import inspect, text
 from dispatcher.errors import LedgerError
 from dispatcher.ledger.database import Database
 
-CURRENT = "0002"
+CURRENT = "0003"
 """The newest migration, which this program needs."""
 
 

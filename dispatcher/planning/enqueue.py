@@ -8,11 +8,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from dispatcher.calm import calm
 from dispatcher.errors import InputError, UsageError
 from dispatcher.hours import LocalHours, Place, from_rules
 from dispatcher.ledger import Campaign, ExcludedRow, Ledger, NewCampaign, PlannedBatch, PlanTotals
 from dispatcher.planning.behind import Behind
-from dispatcher.planning.calm import calm
 from dispatcher.planning.columns import USUAL, choose_phone_column, find_column
 from dispatcher.planning.cutting import Cutter
 from dispatcher.planning.guard import Guard

@@ -8,8 +8,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import BinaryIO
 
+from dispatcher.calm import calm
 from dispatcher.ledger import PlannedBatch, PlanTotals
-from dispatcher.planning.calm import calm
 from dispatcher.planning.enqueue import Order, check_not_empty, check_options, located, make_plan, told
 from dispatcher.planning.leaving_out import LeftOut
 from dispatcher.planning.pricing import Forecast, Tariff

@@ -8,6 +8,7 @@ from sqlalchemy import create_engine, text
 
 from dispatcher.batch import BATCH_MOVES
 from dispatcher.campaign import CAMPAIGN_MOVES
+from dispatcher.errors import LedgerError
 from dispatcher.ledger import Ledger
 from dispatcher.message import MESSAGE_MOVES
 
@@ -59,6 +60,21 @@ def test_the_database_has_exactly_our_moves(ledger: Ledger, url: str, table: str
             wrong.append(f"{before.value} to {after.value}")
     engine.dispose()
     assert wrong == []
+
+
+def test_one_wrong_move_among_many_undoes_the_whole_statement(ledger: Ledger) -> None:
+    with ledger.database.write() as tx:
+        for one, state in enumerate(["submitted", "submitted", "delivered", "submitted"], 1):
+            tx.run(
+                'INSERT INTO message (id, "row", msisdn, segments, state) VALUES (:id, :id, 1, 1, :state)',
+                id=one,
+                state=state,
+            )
+    with pytest.raises(LedgerError, match="no such move"), ledger.database.write() as tx:
+        tx.run("UPDATE message SET state = 'undelivered' WHERE id > 0")
+    with ledger.database.read() as tx:
+        states = [row.state for row in tx.rows("SELECT state FROM message ORDER BY id")]
+    assert states == ["submitted", "submitted", "delivered", "submitted"]
 
 
 @pytest.mark.parametrize("state", ["claimed", "submitting", "pending", "submitted"])

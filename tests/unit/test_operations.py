@@ -549,6 +549,29 @@ def test_receipts_are_asked_for_in_portions_and_applied(world: World) -> None:
     assert receipts.poll(world.account, every=EVERY).requests == 0
 
 
+def test_each_of_many_is_asked_for_once_while_the_next_are_read(world: World) -> None:
+    world.provider = Telling(capabilities=Capabilities(messages_per_request=3, ids_per_receipt_request=120))
+    world.enqueue(batches=130)
+    while world.step() == "submitted":
+        pass
+    world.provider.pages = [lambda awaited: delivered(awaited[::2])] * 4
+    polled = receipts.poll(world.account, every=EVERY)
+    assert (polled.requests, polled.messages, polled.settled, polled.left) == (4, 390, 195, None)
+    asked = [one for ids, _ in world.provider.asked for one in ids]
+    assert len(set(asked)) == len(asked) == 390
+    assert world.messages() == {"delivered": 195, "submitted": 195}
+    assert receipts.poll(world.account, every=EVERY).requests == 0
+
+
+def test_a_poll_without_time_says_that_more_is_due_only_where_it_is(world: World) -> None:
+    world.provider = Telling()
+    world.enqueue()
+    assert receipts.poll(world.account, every=EVERY, seconds=0).left is None
+    world.step()
+    assert receipts.poll(world.account, every=EVERY, seconds=0).left == "more is due"
+    assert world.provider.asked == []
+
+
 def test_what_is_under_way_is_asked_for_again_later_and_later(world: World) -> None:
     world.provider = Telling()
     world.enqueue()

@@ -5,8 +5,8 @@ from functools import partial
 
 import pytest
 
+from dispatcher.calm import calm
 from dispatcher.planning.behind import Behind
-from dispatcher.planning.calm import calm
 
 
 def test_everything_is_done_in_its_order_by_another_thread() -> None:

@@ -149,14 +149,14 @@ class WinSMS:
         """
         del page
         asked = AwaitedMessages.of(awaited)
-        by_id = wire.by_id(asked.provider_message_ids)
-        if not by_id:
+        positions, theirs = wire.numbered(asked.provider_message_ids)
+        if not theirs:
             return ReceiptPage(receipts=[])
-        reply = self._transport.look_up("POST", "/sms/outgoing/status", body=wire.ids(list(by_id)))
+        reply = self._transport.look_up("POST", "/sms/outgoing/status", body=wire.named(theirs))
         found = reply.json(wire.StatusAnswer).message_statuses
         if found is None:
             raise reply.unclear("it names no states")
-        positions, rows = wire.matched(by_id, [row for row in found if row is not None])
+        positions, rows = wire.matched(positions, theirs, [row for row in found if row is not None])
         states, reasons = wire.fates(rows)
         return ReceiptPage(
             receipts=Receipts(

@@ -5,10 +5,11 @@ Marks in this file: K the vendor's document says so, I inferred, U unknown.
 
 import re
 from collections import Counter, defaultdict, deque
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache
+from typing import TypeVar
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
@@ -26,6 +27,9 @@ AROUND_A_TEXT = len(
     '"maxSegments":6,"scheduledTime":"YYYYMMDDHHmm"},'
 )
 """Bytes that a message adds to a `sendmulti` request besides its text as a JSON string, at most."""
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 _POSITIONS = [str(at) for at in range(MOST_PER_REQUEST)]
 _ZONE = timezone(timedelta(hours=2))  # I: from the vendor's HTTP pages
@@ -94,20 +98,42 @@ def ids(provider_message_ids: Sequence[str]) -> bytes:
     Raises:
         InvalidRequest: there are too many, or one is no id of WinSMS.
     """
-    if len(provider_message_ids) > MOST_PER_REQUEST or not _are_ids(provider_message_ids):
-        raise InvalidRequest(f"winsms: not sent: more than {MOST_PER_REQUEST} ids, or one that is not a number")
-    return msgspec.json.encode(list(map(int, provider_message_ids)))
+    if not all(map(is_id, provider_message_ids)):
+        raise InvalidRequest("winsms: not sent: an id that is not a number")
+    return named(list(map(int, provider_message_ids)))
 
 
-def by_id(provider_message_ids: Sequence[str | None]) -> dict[str, int]:
-    """Return the position of each id, without what is none of WinSMS's."""
-    found = {theirs: at for at, theirs in enumerate(provider_message_ids) if theirs}
-    return found if _are_ids(found) else {theirs: at for theirs, at in found.items() if is_id(theirs)}
+def named(numbers: Sequence[int]) -> bytes:
+    """Return the same of ids as numbers.
+
+    Raises:
+        InvalidRequest: there are too many.
+    """
+    if len(numbers) > MOST_PER_REQUEST:
+        raise InvalidRequest(f"winsms: not sent: more than {MOST_PER_REQUEST} ids")
+    return msgspec.json.encode(numbers)
 
 
-def _are_ids(values: Collection[str]) -> bool:
-    together = "".join(values)
-    return together.isascii() and together.isdecimal() and max(map(len, values)) <= 18 and all(values)
+def numbered(provider_message_ids: Sequence[str | None]) -> tuple[Sequence[int], list[int]]:
+    """Return those that are ids of WinSMS's, each once: their positions, and they as numbers."""
+    every = _all_numbered(provider_message_ids)
+    if every is not None:
+        return range(len(every)), every
+    found = {int(theirs): at for at, theirs in enumerate(provider_message_ids) if theirs and is_id(theirs)}
+    return list(found.values()), list(found)
+
+
+def _all_numbered(provider_message_ids: Sequence[str | None]) -> list[int] | None:
+    """Return the same where all of them are ids, and none is there twice: a thousand in some steps, not in thousands."""
+    try:
+        together = ",".join(provider_message_ids)  # type: ignore[arg-type]
+        if together.encode("ascii").translate(None, b"0123456789,"):
+            return None
+        numbers = msgspec.json.decode(f"[{together}]", type=list[int])
+    except (TypeError, UnicodeError, msgspec.MsgspecError):  # None, no ASCII, nothing at all or a zero in front
+        return None
+    whole = len(provider_message_ids) == len(numbers) == len(set(numbers)) and max(numbers, default=0) < 10**18
+    return numbers if whole else None
 
 
 def is_id(value: str) -> bool:
@@ -208,15 +234,14 @@ def answers(batch: OutgoingBatch, answer: SendAnswer) -> Answers:
         InsufficientCredit: every recipient was refused for want of credit.
         AuthenticationFailed: every recipient was refused because the account is locked.
     """
-    rows = [row for row in answer.recipients or () if row is not None]
-    for message in answer.messages or ():
-        if message is not None:
-            rows += [row for row in message.recipients or () if row is not None]
+    said = [answer.recipients, *[message.recipients for message in answer.messages or () if message is not None]]
+    rows = [row for rows in said if rows is not None for row in rows if row is not None]
     # What nearly every answer is: everyone is accepted, in our order, under an id of its own.
     echoed = [row.client_message_id for row in rows]
     if echoed == _POSITIONS[: len(batch)] and [row.accepted for row in rows].count(True) == len(rows):
         given = [row.api_message_id for row in rows]
-        theirs = [str(one) if type(one) is int else word(one) or None for one in given]
+        plain = set(map(type, given)) == {int}
+        theirs = list(map(str, given)) if plain else [word(one) or None for one in given]
         if len(set(theirs)) == len(theirs):
             return Answers(provider_message_ids=theirs, costs=decimals([row.credit_cost for row in rows]))
     ids: list[str | None] = [None] * len(batch)
@@ -277,17 +302,30 @@ def _positions(batch: OutgoingBatch, rows: Sequence[SendRow]) -> list[int | None
     return found
 
 
-def matched(positions: Mapping[str, int], rows: Sequence[StatusRow]) -> tuple[list[int], Sequence[StatusRow]]:
-    """Return the rows about messages that were asked for, and their positions."""
-    if [row.api_message_id for row in rows] == list(map(int, positions)):  # nearly always: all, in our order
-        return list(positions.values()), rows
-    known = [(positions[theirs], row) for row in rows if (theirs := word(row.api_message_id)) in positions]
-    return [at for at, _ in known], [row for _, row in known]
+def matched(
+    positions: Sequence[int], asked: Sequence[int], rows: Sequence[StatusRow]
+) -> tuple[Sequence[int], Sequence[StatusRow]]:
+    """Return the rows about messages that were asked for by these ids, and their positions."""
+    if [row.api_message_id for row in rows] == asked:  # nearly always: all, in our order
+        return positions, rows
+    at = {str(theirs): position for theirs, position in zip(asked, positions, strict=True)}
+    known = [(at[theirs], row) for row in rows if (theirs := word(row.api_message_id)) in at]
+    return [position for position, _ in known], [row for _, row in known]
 
 
 def fates(rows: Sequence[StatusRow]) -> tuple[list[MessageState], list[str | None]]:
     """Return the states that status rows tell of, and the vendor's own words where there are some."""
-    told = [_fate(row.status_error_code, row.status_delivered) for row in rows]
+    codes = [row.status_error_code for row in rows]
+    delivered = [row.status_delivered for row in rows]
+    distinct = set(zip(codes, delivered, strict=True))
+    # 1 equals True here, and says something else: only words are told apart by a set. (1 and True deliver alike.)
+    if not all(code is None or isinstance(code, str) for code, _ in distinct):
+        told = list(map(_fate, codes, delivered))
+    elif len(distinct) == 1:
+        told = [_fate(codes[0], delivered[0])] * len(rows)
+    else:
+        fate = {said: _fate(*said) for said in distinct}
+        told = list(map(fate.__getitem__, zip(codes, delivered, strict=True)))
     return [state for state, _ in told], [reason for _, reason in told]
 
 
@@ -339,7 +377,7 @@ def decimal(value: Raw) -> Decimal | None:
 
 def decimals(values: Sequence[Raw]) -> list[Decimal | None]:
     """Return amounts as `decimal` does; few of them differ."""
-    return list(map(_decimal, map(bytes, values)))
+    return _each(_decimal, list(map(bytes, values)))
 
 
 @lru_cache(maxsize=1024)
@@ -358,8 +396,15 @@ def moment(value: Loose) -> datetime | None:
 
 def moments(values: Sequence[Loose]) -> list[datetime | None]:
     """Return times as `moment` does; few of them differ."""
-    known = {value: moment(value) for value in set(values)}
-    return [known[value] for value in values]
+    return _each(moment, values)
+
+
+def _each(read: Callable[[T], R], values: Sequence[T]) -> list[R]:
+    """Return what `read` makes of each value, asking it once for those that are alike."""
+    known = {value: read(value) for value in set(values)}
+    if len(known) == 1:
+        return list(known.values()) * len(values)
+    return list(map(known.__getitem__, values))
 
 
 @lru_cache(maxsize=1024)
