@@ -66,9 +66,15 @@ def report(
 
 
 def _write_page(runtime: Runtime, campaign: Campaign, file: Path) -> None:
-    limit = runtime.limits(campaign.provider).requests_per_second
+    limits = runtime.limits(campaign.provider)
     found = reporting.summarise(runtime.ledger, campaign)
-    reporting.write_page(found, file, limit=limit, now=runtime.clock())
+    reporting.write_page(
+        found,
+        file,
+        limit=limits.requests_per_second,
+        segments_limit=limits.segments_per_second,
+        now=runtime.clock(),
+    )
     click.echo(f"the page of campaign {campaign.public_id} is in {printable(file)}", err=True)
 
 
