@@ -73,15 +73,15 @@ def brand_name(text: str) -> str:
     return name
 
 
-def read_numbers(lines: Iterable[str], *, country: str | None, reason: str) -> Read:
-    """Read one number a line (the first cell of a CSV line will do); a header and blank lines are passed over."""
+def read_numbers(lines: Iterable[str], *, country: str | None, reason: str, header: bool = True) -> Read:
+    """Read one number a line (the first cell of a CSV line will do); blank lines are passed over, and a `header`."""
     cells = [line.split(",")[0].strip().strip('"') for line in lines]
     numbers: dict[int, str] = {}
     refused: list[tuple[int, str]] = []
     for line, (cell, number) in enumerate(zip(cells, normalise_column(cells, country), strict=True), 1):
         if isinstance(number, int):
             numbers[number] = reason
-        elif cell and not (line == 1 and not any(map(str.isdigit, cell))):
+        elif not header or (cell and not (line == 1 and not any(map(str.isdigit, cell)))):
             refused.append((line, number))
     return Read(numbers=numbers, refused=refused)
 

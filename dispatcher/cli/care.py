@@ -27,12 +27,12 @@ def share_of(text: str) -> float:
     """Return a share, as 20% or 0.2, as a number from 0 to 1.
 
     Raises:
-        UsageError: it is none.
+        BadParameter: it is none.
     """
     try:
         found = config.share(text)
     except ValueError:
-        raise UsageError(f"{printable(text)} is no share: write 20% or 0.2") from None
+        raise click.BadParameter(f"{printable(text)} is no share: write 20% or 0.2") from None
     assert isinstance(found, float)
     return found
 
@@ -98,23 +98,27 @@ def with_care(runtime: Runtime, order: Order, asked: Care, source: Source) -> Or
 def _canary(text: str, source: Source) -> int:
     if text.isdigit() and int(text):
         return int(text)
-    if not text.endswith("%") or not 0 < share_of(text) < 1:
+    try:
+        share = share_of(text) if text.endswith("%") else 0
+    except click.BadParameter:
+        share = 0
+    if not 0 < share < 1:
         raise UsageError(f"--canary {printable(text)}: write a share such as 1%, or a number of messages")
     rows = count_rows(source)
     if rows is None:
         raise UsageError("--canary: the length of standard input is not known beforehand: write a number of messages")
-    return max(1, math.ceil(rows * share_of(text)))
+    return max(1, math.ceil(rows * share))
 
 
 def span_of(text: str) -> timedelta:
     """Return a length of time, written as 90s, 15m or 2h.
 
     Raises:
-        UsageError: it is none.
+        BadParameter: it is none.
     """
     found = _SPAN.fullmatch(text.strip())
     if found is None:
-        raise UsageError(f"{printable(text)} is no length of time: write 90s, 15m or 2h")
+        raise click.BadParameter(f"{printable(text)} is no length of time: write 90s, 15m or 2h")
     return float(found[1]) * _UNITS[found[2]]
 
 

@@ -1,5 +1,6 @@
 """The command events: who did what, when and why, to a campaign or to one of its rows."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import click
@@ -40,20 +41,21 @@ def events(subject: str, *, full: bool, as_json: bool) -> None:
     if as_json:
         print_json({"message": None if line is None else _message(line), "events": [_event(one) for one in found]})
         return
-    rows = [
-        (
-            f"{one.at.astimezone():%Y-%m-%dT%H:%M:%S}",
-            one.who,
-            one.subject if one.batch is None else f"{one.subject} {one.batch}",
-            one.what if one.before is None else f"{one.what}: {one.before} → {one.after}",
-            one.why,
-        )
-        for one in found
-    ]
-    headings = [("when", True), ("who", False), ("of", False), ("what", False), ("why", False)]
-    console().print(table(headings, rows), end="")
+    rows = [(f"{one.at.astimezone():%Y-%m-%d %H:%M:%S}", one.who, _of(one), _what(one)) for one in found]
+    zone = f"{datetime.now(UTC).astimezone():%Z}"
+    console().print(table([(name, False) for name in (f"when ({zone})", "who", "of", "what")], rows), end="")
     if line is not None:
         _tell(line, full=full)
+
+
+def _of(one: Event) -> str:
+    # Receipts leave an entry a batch.
+    return one.subject if one.batch is None else f"batch {one.batch}"
+
+
+def _what(one: Event) -> str:
+    moved = one.what if one.before is None else f"{one.what}: {one.before} → {one.after}"
+    return f"{moved}: {one.why}" if one.why else moved
 
 
 def _event(one: Event) -> dict[str, Any]:

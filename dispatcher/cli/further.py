@@ -1,11 +1,13 @@
 """Commands that go on from a campaign: add sends to more people, retry sends again to some."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 
 from dispatcher.campaign import FINAL_CAMPAIGN_STATES
+from dispatcher.cli.chain import capabilities_of
 from dispatcher.cli.lists import how_it_is_read, show_notes, taken
 from dispatcher.cli.opening import WHO, opened
 from dispatcher.cli.orders import Source, named_source, new_public_id
@@ -15,7 +17,7 @@ from dispatcher.cli.planning import planning_progress, read_as, show_totals, tot
 from dispatcher.errors import UsageError
 from dispatcher.ledger import Campaign
 from dispatcher.message import MessageState
-from dispatcher.planning import Enqueued, Order, SentBefore
+from dispatcher.planning import Enqueued, Order, SentBefore, as_ordered
 from dispatcher.planning import enqueue as plan_and_enqueue
 from dispatcher.runtime import Runtime
 
@@ -48,25 +50,15 @@ def add(campaign: str, *, file: Path, dry_run: bool, as_json: bool, **asked: Any
         if into.state in FINAL_CAMPAIGN_STATES:
             raise UsageError(f"campaign {into.public_id} has ended: enqueue a new one for them")
         source, _ = named_source(file)
-        order = Order(
-            public_id=new_public_id(),
-            name=into.name,
-            provider=into.provider,
-            text=into.template,
+        order = replace(
+            as_ordered(runtime.ledger, into, public_id=new_public_id()),
             phone_column=lists.phone_column,
             country_column=lists.country_column,
             reading=lists.reading,
             country=into.country or runtime.settings.country,
-            sender=into.sender,
             send_at=into.send_at,
-            options=into.options,
-            rules=into.rules,
-            brand=into.brand,
-            fallbacks=into.fallbacks,
             expires_at=into.expires_at,
-            segment_price=into.segment_price,
             adds_to=into,
-            variants=runtime.ledger.texts.of_campaign(into),
         )
         done = _plan(runtime, order, source, dry_run=dry_run)
         _show(done, f"added to campaign {into.public_id}", into.provider, as_json=as_json)
@@ -112,23 +104,16 @@ def retry(
             counts = runtime.ledger.campaigns.counts(first).messages
             many = sum(counts[state] for state in risky)
             click.confirm(f"{many:,} of them may have it already, and would get it twice: go on?", abort=True)
-        order = Order(
-            public_id=new_public_id(),
+        again = as_ordered(runtime.ledger, first, public_id=new_public_id())
+        order = replace(
+            again,
             name=name or f"{first.name}, again",
-            provider=first.provider,
-            text=text or first.template,
+            text=text or again.text,
+            variants={} if text else again.variants,
+            sender=sender or again.sender,
             phone_column="phone",
-            country=None,
-            sender=sender or first.sender,
-            options=first.options,
-            rules=first.rules,
-            brand=first.brand,
-            fallbacks=first.fallbacks,
-            priority=first.priority,
-            segment_price=first.segment_price,
-            retry_of=first.public_id,
-            variants={} if text else source.variants,
             text_by=source.text_by,
+            retry_of=first.public_id,
             # Two who run this at once get one campaign between them.
             key=f"retry {runtime.ledger.reports.retries(first) + 1} of {first.public_id}",
         )
@@ -145,7 +130,7 @@ def _plan(runtime: Runtime, order: Order, source: Source | SentBefore, *, dry_ru
             runtime.ledger,
             order,
             source,
-            capabilities=runtime.provider(order.provider).capabilities,
+            capabilities=capabilities_of(runtime, order),
             who=WHO,
             clock=runtime.clock,
             dry_run=dry_run,

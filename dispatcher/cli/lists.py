@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from dispatcher.cli.output import say
 from dispatcher.cli.plain import printable
 from dispatcher.planning import Format, Reading
 
@@ -58,4 +59,4 @@ def taken(asked: MutableMapping[str, Any]) -> ListOptions:
 def show_notes(notes: Sequence[str]) -> None:
     """Tell what was guessed, repaired or passed over, on standard error."""
     for note in notes:
-        click.echo(f"note: {printable(note)}", err=True)
+        say(f"note: {printable(note)}", err=True, hang=6)

@@ -90,21 +90,26 @@ def list_optouts(*, full: bool, brand: str | None, as_json: bool) -> None:
 @click.option("--reason", default="by hand", show_default=True)
 @click.option("--country", help="The country of numbers that do not say theirs.")
 @_brand
-def add(numbers: tuple[str, ...], *, reason: str, country: str | None, brand: str) -> None:
+@json_option
+def add(numbers: tuple[str, ...], *, reason: str, country: str | None, brand: str, as_json: bool) -> None:
     """Suppress NUMBERS, in the name of one brand or of all."""
     with opened() as runtime:
         read = _read(numbers, country or runtime.settings.country, reason)
         added = runtime.ledger.suppressions.add(
             read.numbers, source=WHO, now=runtime.clock(), brand=suppression.brand_name(brand)
         )
-    click.echo(f"{added:,} suppressed, {len(read.numbers) - added:,} were already")
+    if as_json:
+        print_json({"numbers": len(read.numbers), "added": added})
+    else:
+        click.echo(f"{added:,} suppressed, {len(read.numbers) - added:,} were already")
 
 
 @optouts.command()
 @click.argument("numbers", nargs=-1, required=True)
 @click.option("--country", help="The country of numbers that do not say theirs.")
 @_brand
-def remove(numbers: tuple[str, ...], *, country: str | None, brand: str) -> None:
+@json_option
+def remove(numbers: tuple[str, ...], *, country: str | None, brand: str, as_json: bool) -> None:
     """Lift the suppression of NUMBERS, for people who asked to be sent to again.
 
     They are taken off one list: of the brand, or the one of all. Where a provider still lists the opt-out, the next sync suppresses the number again: remove it there first.
@@ -113,6 +118,9 @@ def remove(numbers: tuple[str, ...], *, country: str | None, brand: str) -> None
         read = _read(numbers, country or runtime.settings.country, "")
         removed = runtime.ledger.suppressions.remove(list(read.numbers), brand=suppression.brand_name(brand))
         left = runtime.ledger.suppressions.brands(list(read.numbers))
+    if as_json:
+        print_json({"numbers": len(read.numbers), "removed": removed, "still_on": sorted(left)})
+        return
     click.echo(f"{removed:,} no longer suppressed")
     if left:
         lists = ", ".join(printable(f"that of {name}" if name else "that of all") for name in sorted(left))
@@ -120,7 +128,7 @@ def remove(numbers: tuple[str, ...], *, country: str | None, brand: str) -> None
 
 
 def _read(numbers: tuple[str, ...], country: str | None, reason: str) -> suppression.Read:
-    read = suppression.read_numbers(numbers, country=country, reason=reason)
+    read = suppression.read_numbers(numbers, country=country, reason=reason, header=False)
     if read.refused:
         told = "; ".join(f"{mask(numbers[line - 1])}: {why}" for line, why in read.refused)
         raise UsageError(f"nothing was changed: {told}")

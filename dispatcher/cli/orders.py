@@ -28,6 +28,7 @@ from dispatcher.runtime import Runtime
 
 _ALPHABET = "23456789abcdefghjkmnpqrstuvwxyz"  # none that is easily taken for another
 _LARGEST_MEDIA = 5_000_000
+_MEDIA = ("image", "video", "audio", "text/vcard", "text/x-vcard")
 
 Source = Path | BinaryIO
 
@@ -217,6 +218,8 @@ def _options(runtime: Runtime, asked: Asked, *, dry_run: bool) -> dict[str, str]
         options["reconcilable"] = "1"
     if asked.media is not None:
         content, kind = read_file(asked.media), media_type(asked.media)
+        if kind.partition("/")[0] not in _MEDIA and kind not in _MEDIA:
+            raise InputError(f"{asked.media} is {kind} by its name: MMS carries a picture, a film, a sound or a card")
         if not 0 < len(content) <= _LARGEST_MEDIA:
             raise InputError(f"{asked.media} has {len(content):,} bytes: MMS carries 1 to {_LARGEST_MEDIA:,}")
         if "media_data" in can:

@@ -1,6 +1,8 @@
 """How the command prints: JSON for programs, tables and progress for people, nothing raw from outside."""
 
+import shutil
 import sys
+import textwrap
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -14,12 +16,30 @@ from rich.text import Text
 from dispatcher import reporting
 from dispatcher.cli.plain import printable
 
+_NARROWEST = 40
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs; its keys are stable.")
 
 
 def print_json(data: Any) -> None:
     """Print one JSON document."""
     click.echo(reporting.as_json(data))
+
+
+def say(text: str, *, err: bool = False, hang: int = 0) -> None:
+    """Print one line; on a terminal that is narrower it goes on below, word by word, `hang` columns in."""
+    stream = sys.stderr if err else sys.stdout
+    if stream.isatty():
+        width = max(_NARROWEST, shutil.get_terminal_size().columns)
+        text = "\n".join(
+            textwrap.wrap(text, width, subsequent_indent=" " * hang, break_long_words=False, break_on_hyphens=False)
+        )
+    click.echo(text, err=err)
+
+
+def many(count: int, thing: str) -> str:
+    """Return a number of things in words: 1 message, 2,000 messages."""
+    return f"{count:,} {thing}{'' if count == 1 else 's'}"
 
 
 def console(*, err: bool = False) -> Console:
@@ -66,5 +86,6 @@ def duration(seconds: float) -> str:
     if whole < 60:
         return f"{whole} s"
     if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
+        return f"{whole // 60} min" + (f" {whole % 60} s" if whole % 60 else "")
+    minutes = whole % 3600 // 60
+    return f"{whole // 3600} h" + (f" {minutes} min" if minutes else "")

@@ -13,7 +13,7 @@ from dispatcher.cli.chain import capabilities_of, tell_missing
 from dispatcher.cli.lists import how_it_is_read, show_notes, taken
 from dispatcher.cli.opening import WHO, opened
 from dispatcher.cli.orders import Asked, put_together, what_is_sent
-from dispatcher.cli.output import console, duration, json_option, print_json, table
+from dispatcher.cli.output import console, duration, json_option, many, print_json, table
 from dispatcher.cli.plain import printable
 from dispatcher.cli.preflight import Before, what_is_shown_first
 from dispatcher.cli.spending import Spending, what_may_be_spent, with_prices
@@ -181,7 +181,8 @@ def show_totals(totals: PlanTotals, provider: str) -> None:
     shown.show_header = False
     console().print(shown, end="")
     if totals.batches:
-        click.echo(f"one request to {provider} carries {totals.messages / totals.batches:,.0f} messages on average")
+        average = round(totals.messages / totals.batches)
+        click.echo(f"one request to {provider} carries {many(average, 'message')} on average")
 
 
 @contextlib.contextmanager

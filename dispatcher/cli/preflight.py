@@ -13,7 +13,7 @@ import click
 
 from dispatcher import reporting
 from dispatcher.cli.accounts import take_lookup, usable
-from dispatcher.cli.output import duration
+from dispatcher.cli.output import duration, many, say
 from dispatcher.cli.plain import printable
 from dispatcher.cli.watching import held_in_words
 from dispatcher.errors import DispatcherError, InputError, ProviderError
@@ -190,10 +190,10 @@ def show(runtime: Runtime, order: Order, found: Preflight, totals: PlanTotals, p
             f"row {each.row}" + ("" if at else f" ({each.unit} {each.line})") for at, each in enumerate(one.examples)
         )
         more = ", …" if one.rows > len(one.examples) else ""
-        click.echo(f"left out: {one.rows:,} {printable(one.reason)}: {rows}{more}")
+        say(f"left out: {one.rows:,} {printable(one.reason)}: {rows}{more}", hang=10)
     if found.texts:
         shares = (f"{printable(name) or 'all others'} {many:,}" for name, many in found.texts.most_common())
-        click.echo(f"texts: {', '.join(shares)}")
+        say(f"texts: {', '.join(shares)}", hang=7)
     _show_encodings(found)
     _show_price(order, price, totals)
     seconds = _seconds(runtime, order, totals)
@@ -210,7 +210,9 @@ def confirm(totals: PlanTotals, provider: str) -> None:
     Raises:
         DispatcherError: it should not.
     """
-    if not click.confirm(f"send these {totals.messages:,} messages through {provider}?"):
+    if not click.confirm(
+        f"send {'this' if totals.messages == 1 else 'these'} {many(totals.messages, 'message')} through {provider}?"
+    ):
         raise DispatcherError("nothing was enqueued")
 
 
@@ -235,9 +237,9 @@ def _show_encodings(found: Preflight) -> None:
 
 def _show_price(order: Order, price: Quote, totals: PlanTotals) -> None:
     if price.why is not None:
-        click.echo(f"price: {order.provider} did not tell it ({printable(price.why)})")
+        say(f"price: {order.provider} did not tell it ({printable(price.why)})", hang=7)
     if price.amount is None:
-        click.echo(f"price: not known; DISPATCHER_{order.provider.upper()}__PRICE says what a segment costs")
+        say(f"price: not known; DISPATCHER_{order.provider.upper()}__PRICE says what a segment costs")
         return
     about = 0 < price.asked < totals.batches
     shown = f"{price.amount:f} {printable(price.currency or '')}".rstrip()

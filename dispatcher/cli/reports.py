@@ -8,7 +8,7 @@ import click
 
 from dispatcher import reporting
 from dispatcher.cli.opening import opened
-from dispatcher.cli.output import console, duration, json_option, print_json, table
+from dispatcher.cli.output import console, duration, json_option, many, print_json, say, table
 from dispatcher.cli.plain import printable
 from dispatcher.errors import UsageError
 from dispatcher.ledger import Campaign, Exclusion, ReportLine
@@ -67,9 +67,15 @@ def report(
 
 
 def _write_page(runtime: Runtime, campaign: Campaign, file: Path) -> None:
-    limit = runtime.limits(campaign.provider).requests_per_second
+    limits = runtime.limits(campaign.provider)
     found = reporting.summarise(runtime.ledger, campaign)
-    reporting.write_page(found, file, limit=limit, now=runtime.clock())
+    reporting.write_page(
+        found,
+        file,
+        limit=limits.requests_per_second,
+        segments_limit=limits.segments_per_second,
+        now=runtime.clock(),
+    )
     click.echo(f"the page of campaign {campaign.public_id} is in {printable(file)}", err=True)
 
 
@@ -82,7 +88,9 @@ def _write_rows(
     states: tuple[str, ...],
     full: bool,
 ) -> None:
-    form = form or _BY_SUFFIX.get("" if output is None else output.suffix.lower(), "csv")
+    known = _BY_SUFFIX.get("" if output is None else output.suffix.lower())
+    as_csv = " as CSV" if form is None and known is None else ""  # its name does not say so
+    form = form or known or "csv"
     lines = runtime.ledger.reports.lines(campaign)
     if states:
         lines = (line for line in lines if line.state in states)
@@ -97,10 +105,10 @@ def _write_rows(
         return
     try:
         with output.open("wb") as out:
-            many = reporting.write_report(lines, form=form, out=out)
+            written = reporting.write_report(lines, form=form, out=out)
     except OSError as error:
         raise UsageError(f"{output} cannot be written: {error.strerror}") from None
-    click.echo(f"{many:,} rows written to {printable(output)}", err=True)
+    click.echo(f"{many(written, 'row')} written to {printable(output)}{as_csv}", err=True)
 
 
 def _masked(line: ReportLine) -> ReportLine:
@@ -114,23 +122,28 @@ def _sum_up(runtime: Runtime, campaign: Campaign, *, as_json: bool) -> None:
         print_json(plain)
         return
     out = console()
-    for title, key in (("country", "countries"), ("network (of the number's range)", "networks")):
+    delivered = "delivered so far" if found.waiting else "delivered"
+    for title, key in (("country", "countries"), ("network", "networks")):
         groups = [
             (one["name"], one["messages"], "" if one["delivered_share"] is None else f"{one['delivered_share']:.1%}")
             for one in plain[key]
         ]
         if groups:
-            out.print(table([(title, False), ("messages", True), ("delivered", True)], groups[:_SHOWN]))
+            out.print(table([(title, False), ("messages", True), (delivered, True)], groups[:_SHOWN]))
             if len(groups) > _SHOWN:
                 click.echo(f"and {len(groups) - _SHOWN} more; --json has them all")
+            if key == "networks":
+                say(reporting.NETWORK)
             click.echo()
     if plain["reasons"]:
         reasons = [(one["state"], printable(one["reason"]), one["messages"]) for one in plain["reasons"][:_SHOWN]]
-        out.print(table([("state", False), ("reason", False), ("messages", True)], reasons))
+        out.print(table([("state", False), ("reason", False), ("rows", True)], reasons))
         click.echo()
     rough = f" at most: {campaign.provider} tells whole minutes" if found.coarse else ""
     for name, seconds in plain["seconds_to_delivery"].items():
         if seconds is not None:
             took = f"{seconds:.1f} s" if seconds < 60 else duration(seconds)
             click.echo(f"{name[1:]} % of those delivered had it within {took}{rough}")
+    if found.waiting:
+        click.echo(f"{many(found.waiting, 'message')} still to be sent, or without a receipt so far")
     click.echo(f"requests: {plain['requests']:,}")

@@ -114,7 +114,8 @@ def texts() -> None:
 @click.option("--text", help="The text; {column} stands for a value, {column|default} has a fallback.")
 @click.option("--text-file", type=click.Path(path_type=Path), help="Read the text from a file (UTF-8).")
 @click.option("--replace", is_flag=True, help="In the place of the text that has this name.")
-def add(name: str, *, text: str | None, text_file: Path | None, replace: bool) -> None:
+@json_option
+def add(name: str, *, text: str | None, text_file: Path | None, replace: bool, as_json: bool) -> None:
     """Keep a text under NAME. What was enqueued with an earlier text of that name goes on saying that."""
     if (text is None) == (text_file is None):
         raise UsageError("give the text once: as --text or --text-file")
@@ -128,7 +129,10 @@ def add(name: str, *, text: str | None, text_file: Path | None, replace: bool) -
     with opened() as runtime:
         if not runtime.ledger.texts.save(name, found, replace=replace, now=runtime.clock()):
             raise UsageError(f"there is a text {name} already: give it another name, or --replace it")
-    click.echo(f"saved {name}")
+    if as_json:
+        print_json({"saved": name})
+    else:
+        click.echo(f"saved {name}")
 
 
 @texts.command(name="list")
@@ -181,9 +185,13 @@ def show(name: str, *, as_json: bool) -> None:
 
 @texts.command()
 @click.argument("name")
-def remove(name: str) -> None:
+@json_option
+def remove(name: str, *, as_json: bool) -> None:
     """Forget the text NAME; campaigns that use it keep theirs."""
     with opened() as runtime:
         if not runtime.ledger.texts.remove(name):
             raise UsageError(f"there is no saved text {name}: `dispatcher texts list` tells which there are")
-    click.echo(f"removed {printable(name)}")
+    if as_json:
+        print_json({"removed": name})
+    else:
+        click.echo(f"removed {printable(name)}")

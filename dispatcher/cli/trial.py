@@ -13,6 +13,7 @@ from dispatcher.cli.care import span_of
 from dispatcher.cli.chain import capabilities_of
 from dispatcher.cli.opening import WHO
 from dispatcher.cli.orders import new_public_id
+from dispatcher.cli.output import duration
 from dispatcher.cli.plain import printable
 from dispatcher.errors import DispatcherError, InputError, UsageError
 from dispatcher.ledger import Campaign
@@ -100,11 +101,15 @@ def try_first(
         click.echo(f"test {name} to {mask(number)}, row {sample.row}: {_in_words(found)}", err=as_json)
 
     tell(Outcome(state=MessageState.QUEUED))
+    to_the_end = asks and isinstance(runtime.provider(order.provider), FetchesReceipts)
+    if asks:
+        what = "delivered" if to_the_end else "accepted"
+        click.echo(f"waiting until it is {what}, for {duration(trying.test_wait.total_seconds())} at most")
     found = outcome(
         runtime.ledger,
         done.campaign,
         seconds=trying.test_wait.total_seconds(),
-        to_the_end=asks and isinstance(runtime.provider(order.provider), FetchesReceipts),
+        to_the_end=to_the_end,
         monotonic=time.monotonic,
         sleep=time.sleep,
         told=tell,

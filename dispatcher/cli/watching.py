@@ -26,6 +26,7 @@ _RATE_SECONDS = 10.0
 _UNSENT = ("queued",)
 _REASONS = 4
 _HELD_LINES = 6
+_LAST_DAY = 6  # Monday is 0
 
 
 def show(status: dict[str, Any]) -> None:
@@ -178,6 +179,24 @@ def _line(status: dict[str, Any], rates: deque[tuple[float, int, int]]) -> str:
     return f"{status['state']} sent={share}% final={ended}/{total} rate={rate:.0f}/s{left} {states}{waiting}{reason}"
 
 
+def _cost(status: dict[str, Any]) -> str:
+    if not status["cost"] and status["segments_submitted"]:
+        return f"{status['provider']} has told none so far"
+    return f"{status['cost']:,}" + (f", {status['refunded']:,} refunded" if status["refunded"] else "")
+
+
+def _timing(timing: dict[str, Any]) -> list[tuple[str, str | None]]:
+    """Return the rules by which it waits or takes its time, as (name, words)."""
+    facts: list[tuple[str, str | None]] = []
+    if timing["window"] is not None:
+        days = "every day" if timing["days"].count(",") == _LAST_DAY else timing["days"]
+        holidays = ", no public holidays" if timing["skip_holidays"] else ""
+        facts.append(("hours", f"{timing['window']}, {days}{holidays}, by the recipients' clocks"))
+    if timing["spread_seconds"] is not None:
+        facts.append(("pace", f"evenly over {duration(timing['spread_seconds'])}"))
+    return facts
+
+
 def _body(status: dict[str, Any]) -> RenderableType:
     batches = ", ".join(f"{many:,} {state}" for state, many in status["batches"].items() if many)
     facts = [
@@ -189,9 +208,10 @@ def _body(status: dict[str, Any]) -> RenderableType:
         ("segments", f"{status['segments']:,} planned, {status['segments_submitted']:,} submitted"),
         ("batches", batches),
         *(("held", held_in_words(one)) for one in status["held"][:_HELD_LINES]),
+        *_timing(status["timing"]),
         ("expires", local(status["expires_at"])),
         ("brand", printable(status["brand"])),
-        ("cost", f"{status['cost']:,}" + (f", {status['refunded']:,} refunded" if status["refunded"] else "")),
+        ("cost", _cost(status)),
     ]
     rules = [*failover.in_words(status["failover"]), *care.in_words(status["care"])]
     facts += [(name, printable(words)) for name, words in rules]

@@ -101,6 +101,18 @@ class Reports:
                     settled_at=None if row.settled_at is None else row.settled_at / 1e6,
                 )
 
+    def excluded_reasons(self, campaign: Campaign) -> dict[tuple[str, str], int]:
+        """Return how many rows became no message, by kind and reason; duplicates, whose reasons all differ, are left out."""
+        with self._database.read() as tx:
+            return {
+                (str(row.kind), str(row.reason)): int(row.many)
+                for row in tx.rows(
+                    "SELECT kind, reason, COUNT(*) AS many FROM excluded_row"
+                    " WHERE campaign_id = :id AND kind <> 'duplicate' GROUP BY kind, reason",
+                    id=campaign.id,
+                )
+            }
+
     def attempts(self, campaign: Campaign) -> list[Attempt]:
         """Return every request that was made for a campaign, in the order of their beginning."""
         with self._database.read() as tx:

@@ -1,6 +1,6 @@
 """Planning: a recipient list and a text become messages, cut into batches that one request each can carry."""
 
-from dispatcher.planning.again import SentBefore
+from dispatcher.planning.again import SentBefore, as_ordered
 from dispatcher.planning.columns import find_fields, find_phone_column
 from dispatcher.planning.counting import count_rows
 from dispatcher.planning.enqueue import Enqueued, Order, enqueue
@@ -27,6 +27,7 @@ __all__ = [
     "Recipients",
     "SentBefore",
     "Tariff",
+    "as_ordered",
     "count_rows",
     "enqueue",
     "estimate",

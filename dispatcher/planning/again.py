@@ -1,4 +1,4 @@
-"""Reads the recipients of an earlier campaign as a list, to send to some of them again."""
+"""Goes on from an earlier campaign: its order, and its recipients as a list, to send to some of them again."""
 
 import hashlib
 from collections.abc import Collection, Iterator, Sequence
@@ -6,10 +6,29 @@ from collections.abc import Collection, Iterator, Sequence
 from dispatcher.errors import InputError, UsageError
 from dispatcher.ledger import Campaign, Ledger
 from dispatcher.message import MessageState
+from dispatcher.planning.enqueue import Order
 from dispatcher.planning.reading.rows import Chunk
 from dispatcher.template import compile_template, unpack_fields
 
 _PHONE = "phone"
+
+
+def as_ordered(ledger: Ledger, campaign: Campaign, *, public_id: str) -> Order:
+    """Return the order that a campaign came of, under a new id and without its list, its time and its budget."""
+    return Order(
+        public_id=public_id,
+        name=campaign.name,
+        provider=campaign.provider,
+        fallbacks=campaign.fallbacks,
+        text=campaign.template,
+        variants=ledger.texts.of_campaign(campaign),
+        sender=campaign.sender,
+        options=campaign.options,
+        rules=campaign.rules,
+        brand=campaign.brand,
+        priority=campaign.priority,
+        segment_price=campaign.segment_price,
+    )
 
 
 class SentBefore:

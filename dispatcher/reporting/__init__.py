@@ -3,11 +3,12 @@
 from dispatcher.reporting.page import write_page
 from dispatcher.reporting.rows import COLUMNS, FORMS, as_json, harmless, harmless_number, write_report
 from dispatcher.reporting.status import amount, moment, status, summary, waiting
-from dispatcher.reporting.summary import Summary, summarise
+from dispatcher.reporting.summary import NETWORK, Summary, summarise
 
 __all__ = [
     "COLUMNS",
     "FORMS",
+    "NETWORK",
     "Summary",
     "amount",
     "as_json",

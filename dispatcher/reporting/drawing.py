@@ -1,44 +1,86 @@
-"""Draws small plots as SVG, to stand in a page that loads nothing."""
+"""Draws small plots as HTML with SVG in it, to stand in a page that loads nothing; letters keep their size at any width.
+
+A plot's x runs from 0 to 1 across its width; its y is in the plot's own unit, from 0 up to a round number.
+"""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from html import escape
 
-WIDTH, HEIGHT = 640, 200
-_LEFT, _BOTTOM, _TOP = 56, 26, 10
+_WIDTH, _HEIGHT = 1000, 100  # of what is drawn; the page stretches it
+_TICKS = 4
+_BAR = 0.86  # how much of its place a bar fills
+
+Tick = tuple[float, str]
+"""Where on the x axis, from 0 to 1, and what stands there."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layer:
+    """One kind of thing in a plot: `values` are one a place; `name` is for its key and its class."""
+
+    name: str
+    values: Sequence[float]
 
 
 def columns(
-    values: Sequence[float],
+    layers: Sequence[Layer],
     *,
     label: Callable[[int], str],
+    ticks: Iterable[Tick],
     title: str,
+    unit: str,
     limit: float | None = None,
-    unit: str = "",
+    whole: bool = True,
 ) -> str:
-    """Return a column chart of values; `label` names the one at an index, `limit` is drawn as a line."""
-    top = _ceiling(max([*values, limit or 0, 1e-9]))
-    width = (WIDTH - _LEFT) / max(1, len(values))
-    bars = [
-        f'<rect class="bar" x="{_LEFT + index * width:.2f}" y="{_y(value, top):.1f}" width="{max(0.6, width - 1):.2f}"'
-        f' height="{_y(0, top) - _y(value, top):.1f}"><title>{escape(label(index))}: {value:,.4g} {unit}</title></rect>'
-        for index, value in enumerate(values)
-        if value
-    ]
-    names = {0, len(values) // 2, len(values) - 1} if values else set()
-    ticks = [
-        f'<text x="{_LEFT + (index + 0.5) * width:.1f}" y="{HEIGHT - 8}" text-anchor="{_anchor(index, len(values))}">'
-        f"{escape(label(index))}</text>"
-        for index in sorted(names)
-    ]
-    line = ""
-    if limit is not None:
-        at = _y(limit, top)
-        line = (
-            f'<line class="limit" x1="{_LEFT}" x2="{WIDTH}" y1="{at:.1f}" y2="{at:.1f}"/>'
-            f'<text class="limit" x="{WIDTH}" y="{at - 4:.1f}" text-anchor="end">limit {limit:,.4g}</text>'
+    """Return a chart of columns, the layers on top of one another; `label` names a column, `limit` is drawn as a line.
+
+    `whole` says that its values are counted, so nothing stands between one and two.
+    """
+    count = max(1, *(len(layer.values) for layer in layers))
+    totals = [sum(layer.values[at] for layer in layers) for at in range(count)] if layers[0].values else [0.0]
+    axis = _axis([*totals, limit or 0], whole=whole)
+    top = axis[-1]
+    width = _WIDTH / count
+    drawn = []
+    for at in range(len(layers[0].values)):
+        base = 0.0
+        for layer in layers:
+            value = layer.values[at]
+            if not value:
+                continue
+            drawn.append(
+                f'<rect class="fill-{_class(layer.name)}" x="{at * width + width * (1 - _BAR) / 2:.2f}"'
+                f' y="{_y(base + value, top):.2f}" width="{width * _BAR:.2f}" height="{_y(0, top) - _y(value, top):.2f}">'
+                f"<title>{escape(label(at))}: {plain(value)} {escape(unit)}{_of(layer, layers)}</title></rect>"
+            )
+            base += value
+    return _framed("".join(drawn), axis, ticks=ticks, title=title, unit=unit, limit=limit, key=_key(layers))
+
+
+def curves(
+    layers: Sequence[tuple[str, Sequence[tuple[float, float]]]],
+    *,
+    ticks: Iterable[Tick],
+    title: str,
+    unit: str,
+) -> str:
+    """Return a chart of lines, each of (x, y) points in the order of x, with the space below them filled."""
+    axis = _axis([y for _, points in layers for _, y in points], whole=True)
+    top = axis[-1]
+    drawn = []
+    for name, points in layers:
+        if not points:
+            continue
+        line = " ".join(f"{x * _WIDTH:.1f},{_y(y, top):.2f}" for x, y in points)
+        first, last = points[0][0] * _WIDTH, points[-1][0] * _WIDTH
+        drawn.append(
+            f'<polygon class="fill-{_class(name)} faint" points="{first:.1f},{_HEIGHT} {line} {last:.1f},{_HEIGHT}"/>'
+            f'<polyline class="line-{_class(name)}" points="{line}"/>'
         )
-    return _framed(title, _axis(top) + "".join(bars) + line + "".join(ticks))
+    names = [Layer(name=name, values=()) for name, points in layers if points]
+    return _framed("".join(drawn), axis, ticks=ticks, title=title, unit=unit, key=_key(names, always=True))
 
 
 def shares(parts: Sequence[tuple[str, int]], *, title: str) -> str:
@@ -46,44 +88,97 @@ def shares(parts: Sequence[tuple[str, int]], *, title: str) -> str:
     total = sum(many for _, many in parts) or 1
     drawn, at = [], 0.0
     for name, many in parts:
-        width = many / total * WIDTH
+        width = many / total * _WIDTH
         drawn.append(
-            f'<rect class="state-{escape(name)}" x="{at:.2f}" y="0" width="{width:.2f}" height="28">'
+            f'<rect class="fill-{_class(name)}" x="{at:.2f}" y="0" width="{width:.2f}" height="{_HEIGHT}">'
             f"<title>{escape(name)}: {many:,} ({many / total:.1%})</title></rect>"
         )
         at += width
+    return f'<div class="shares">{_svg("".join(drawn), title)}</div>'
+
+
+def meter(share: float) -> str:
+    """Return a small bar that is so full, for a cell of a table."""
+    return f'<span class="meter"><span style="width:{100 * share:.1f}%"></span></span>'
+
+
+def rounded(span: float, steps: Sequence[float], *, most: int = _TICKS) -> float:
+    """Return the smallest of some steps of which a span has so many at most; the largest where none is enough."""
+    return next((step for step in steps if span / step <= most), steps[-1])
+
+
+def plain(value: float) -> str:
+    """Return a number as short as it can be read."""
+    return f"{value:,.0f}" if value == round(value) or value >= 100 else f"{value:,.3g}"
+
+
+def _class(name: str) -> str:
+    return escape(name.replace(" ", "-"))
+
+
+def _of(layer: Layer, layers: Sequence[Layer]) -> str:
+    return f", {escape(layer.name)}" if len(layers) > 1 else ""
+
+
+def _key(layers: Sequence[Layer], *, always: bool = False) -> str:
+    shown = [layer for layer in layers if always or any(layer.values)]
+    if len(layers) < 2 and not always:
+        return ""
+    return "".join(f'<span><i class="fill-{_class(layer.name)}"></i>{escape(layer.name)}</span>' for layer in shown)
+
+
+def _framed(
+    inside: str,
+    marks: Sequence[float],
+    *,
+    ticks: Iterable[Tick],
+    title: str,
+    unit: str,
+    key: str,
+    limit: float | None = None,
+) -> str:
+    top = marks[-1]
+    grid = "".join(
+        f'<line class="grid" x1="0" x2="{_WIDTH}" y1="{_y(mark, top):.2f}" y2="{_y(mark, top):.2f}"/>'
+        for mark in marks
+    )
+    names = "".join(f'<span style="bottom:{100 * mark / top:.2f}%">{plain(mark)}</span>' for mark in marks)
+    below = "".join(
+        f'<span{_at_the_edge(at)} style="left:{100 * at:.2f}%">{escape(name)}</span>'
+        for at, name in ticks
+        if 0 <= at <= 1
+    )
+    line = told = ""
+    if limit is not None:
+        at = f"{_y(limit, top):.2f}"
+        line = f'<line class="limit" x1="0" x2="{_WIDTH}" y1="{at}" y2="{at}"/>'
+        told = f'<span class="limit" style="bottom:{100 * limit / top:.2f}%">limit {plain(limit)}</span>'
     return (
-        f'<svg viewBox="0 0 {WIDTH} 28" role="img" aria-label="{escape(title)}" preserveAspectRatio="none"'
-        f' class="shares">{"".join(drawn)}</svg>'
+        f'<figure><figcaption><span class="unit">{escape(unit)}</span>{key}</figcaption>'
+        f'<div class="y">{names}</div><div class="area">{_svg(grid + inside + line, title)}{told}</div>'
+        f'<div class="x">{below}</div></figure>'
     )
 
 
-def _axis(top: float) -> str:
-    lines = []
-    for share in (0, 0.5, 1):
-        at = _y(top * share, top)
-        lines.append(
-            f'<line class="grid" x1="{_LEFT}" x2="{WIDTH}" y1="{at:.1f}" y2="{at:.1f}"/>'
-            f'<text x="{_LEFT - 6}" y="{at + 4:.1f}" text-anchor="end">{top * share:,.4g}</text>'
-        )
-    return "".join(lines)
+def _at_the_edge(at: float) -> str:
+    return " class=first" if at < 0.02 else " class=last" if at > 0.98 else ""
 
 
-def _framed(title: str, inside: str) -> str:
-    return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}">{inside}</svg>'
+def _svg(inside: str, title: str) -> str:
+    return (
+        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" preserveAspectRatio="none" role="img" aria-label="{escape(title)}">'
+        f"{inside}</svg>"
+    )
 
 
 def _y(value: float, top: float) -> float:
-    return HEIGHT - _BOTTOM - value / top * (HEIGHT - _BOTTOM - _TOP)
+    return _HEIGHT - value / top * _HEIGHT
 
 
-def _anchor(index: int, count: int) -> str:
-    if count > 1 and index == 0:
-        return "start"
-    return "end" if index == count - 1 and count > 1 else "middle"
-
-
-def _ceiling(value: float) -> float:
-    """Return a round number that is not below the value."""
-    step = 10.0 ** math.floor(math.log10(value))
-    return next(step * factor for factor in (1, 2, 5, 10) if step * factor >= value * 0.999999)
+def _axis(values: Sequence[float], *, whole: bool) -> list[float]:
+    """Return the marks of an axis: round numbers from 0 to one that is not below any value, with space above them."""
+    most = max([*values, 0]) or 1
+    power = math.floor(math.log10(most))
+    steps = [factor * 10.0**exponent for exponent in range(power - 1, power + 2) for factor in (1, 2, 5)]
+    step = rounded(most, [step for step in steps if step >= 1] or [1.0] if whole else steps)
+    return [step * index for index in range(math.ceil(most * 1.02 / step) + 1)]

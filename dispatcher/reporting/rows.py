@@ -21,7 +21,7 @@ COLUMNS = tuple(field.name for field in fields(ReportLine))
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 """What a spreadsheet may begin a formula with; the wide ones too, which some take for the narrow ones."""
 
-_NUMBER = re.compile(r"\+[0-9]{4,15}")
+_NUMBER = re.compile(r"\+[0-9]{4,15}|\+[0-9]+•••[0-9]+")  # or masked
 _UNPRINTABLE = re.compile(r"[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 """What JSON leaves as it is and a terminal acts on: C1 controls, line separators, and changes of direction."""
 

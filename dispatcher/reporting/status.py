@@ -63,6 +63,12 @@ def status(ledger: Ledger, campaign: Campaign, *, now: datetime | None = None) -
         ],
         "notes": ledger.campaigns.notes(campaign),
         "brand": campaign.brand,
+        "timing": {
+            "window": campaign.rules.get("window"),
+            "days": campaign.rules.get("days"),
+            "skip_holidays": bool(campaign.rules.get("skip_holidays")),
+            "spread_seconds": campaign.rules.get("spread"),
+        },
         "expires_at": moment(campaign.expires_at),
         "held": [] if now is None else _held(ledger, campaign, now=now),
         "open": sum(counts.messages[state] for state in OPEN_MESSAGE_STATES),

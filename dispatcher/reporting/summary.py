@@ -1,5 +1,6 @@
 """Sums a campaign up: delivery by country and network, reasons of failure, times to delivery, pace."""
 
+import re
 from array import array
 from collections import Counter
 from collections.abc import Sequence
@@ -9,14 +10,20 @@ from typing import Any
 import phonenumbers
 
 from dispatcher.ledger import Attempt, Campaign, Ledger
-from dispatcher.message import MessageState
+from dispatcher.message import OPEN_MESSAGE_STATES, MessageState
 from dispatcher.reporting.status import status
 
 _COUNTRY_DIGITS = 7  # so many digits tell the country, also within +1, +7 and +44
 _NETWORK_DIGITS = 9  # ranges are given to networks by no more
+_ID = re.compile(r"\b[0-9a-f]{16,}\b")
+"""What names one message or batch in a reason, and so makes each of them look like another."""
+
 _MINUTE = 60.0
 _UNKNOWN = "unknown"
 PERCENTILES = (50, 90, 99)
+NETWORK = "The network to which the number's range was first given: people take their numbers along, so it may be another now."
+"""What is known of a network, and what is not."""
+
 _SENT = {
     MessageState.SUBMITTED.value,
     MessageState.DELIVERED.value,
@@ -32,12 +39,17 @@ class Summary:
 
     campaign: dict[str, Any]  # its status
     by_country: dict[str, Counter[str]] = field(default_factory=dict)  # country → state → messages
-    by_network: dict[str, Counter[str]] = field(default_factory=dict)
-    reasons: Counter[tuple[str, str]] = field(default_factory=Counter)  # (state, reason) → messages
+    by_network: dict[str, Counter[str]] = field(default_factory=dict)  # see NETWORK
+    reasons: Counter[tuple[str, str]] = field(default_factory=Counter)  # (state, or kind of exclusion, reason) → rows
     to_delivery: Sequence[float] = ()  # sorted: from submission to delivery
     delivered_at: Sequence[float] = ()  # sorted: seconds since 1970
     coarse: bool = False  # the provider tells whole minutes: each of these times is the longest it can have been
     attempts: Sequence[Attempt] = ()
+
+    @property
+    def waiting(self) -> int:
+        """How many messages are still to be sent, or wait for a receipt."""
+        return sum(self.campaign["messages"].get(state.value, 0) for state in OPEN_MESSAGE_STATES)
 
     def percentile(self, percent: int) -> float | None:
         """Return within how many seconds so many percent of what was delivered had been."""
@@ -56,6 +68,7 @@ class Summary:
             "campaign": self.campaign,
             "countries": _rates(self.by_country),
             "networks": _rates(self.by_network),
+            "networks_are": NETWORK,
             "reasons": [
                 {"state": state, "reason": reason, "messages": many}
                 for (state, reason), many in self.reasons.most_common()
@@ -63,6 +76,7 @@ class Summary:
             "seconds_to_delivery": {f"p{percent}": self.percentile(percent) for percent in PERCENTILES},
             "whole_minutes": self.coarse,
             "requests": len(self.attempts),
+            "waiting": self.waiting,
         }
 
 
@@ -85,12 +99,14 @@ def summarise(ledger: Ledger, campaign: Campaign) -> Summary:
         if network:
             found.by_network.setdefault(f"{country} {network}", Counter())[line.state] += 1
         if line.reason:
-            found.reasons[line.state, line.reason] += 1
+            found.reasons[line.state, _ID.sub("…", line.reason)] += 1
         if line.state == MessageState.DELIVERED.value and line.settled_at is not None:
             delivered.append(line.settled_at)
             coarse = coarse and line.settled_at % _MINUTE == 0
             if line.began_at is not None:
                 took.append(line.settled_at - line.began_at)
+    for (kind, reason), many in ledger.reports.excluded_reasons(campaign).items():
+        found.reasons[kind, reason.removeprefix(f"{kind}: ")] += many
     found.coarse = coarse and bool(delivered)
     found.to_delivery, found.delivered_at = sorted(took), sorted(delivered)
     found.attempts = ledger.reports.attempts(campaign)

@@ -53,7 +53,7 @@ def test_a_campaign_is_reported_sent_again_added_to_and_forgotten(running: Home,
     assert summary["countries"] == [{"name": "US", "messages": 6, "delivered_share": 1.0, "states": {"delivered": 6}}]
     page = folder / "page.html"
     running.run("report", first, "--html", str(page))
-    assert "Delivered over time" in page.read_text()
+    assert "Delivery over time" in page.read_text()
 
     # The audit trail of one message names its attempt and its end.
     trail = running.json("events", f"{first}/2")

@@ -35,6 +35,8 @@ class Row:
     """Whether the answer to a submission tells which recipients were refused."""
     costs_in_answer: bool = True
     """Whether the answer to a submission tells what each message costs."""
+    times_in_receipts: bool = True
+    """Whether a receipt tells when a message was delivered."""
     prepaid: bool = True
     """Whether the account pays from credit that can run out."""
 
@@ -51,6 +53,7 @@ ROWS = {
     ),
     "netsapiens": Row(
         base_path="/ns-api/v2",
+        times_in_receipts=False,
         settings={
             "client_id": "our-client",
             "client_secret": SECRET,

@@ -133,3 +133,10 @@ def test_two_who_retry_at_once_get_one_campaign(run: Run, ledger: Ledger) -> Non
     again = run("retry", first, "--refused")
     assert again["campaign"] == second
     assert len(ledger.campaigns.latest()) == 2
+
+
+def test_what_joins_a_campaign_fits_every_provider_that_may_take_over(run: Run, ledger: Ledger) -> None:
+    args = ("enqueue", "-", "--provider", "winsms,netsapiens", "--text", "Hi", "--priority", "3")
+    campaign = run(*args, stdin=people(ANN, BOB))["campaign"]
+    done = run("add", campaign, "-", stdin=people(CARL, DORA))
+    assert (done["messages"], done["batches"]) == (2, 2)  # NetSapiens takes one message in a request

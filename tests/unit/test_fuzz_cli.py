@@ -21,7 +21,7 @@ HOSTILE = [
     "\x1b[31mred\x1b[0m",
     "\x9b2J",
     "\udcff",
-    "a\x00b",
+    "a\x01b",  # no process is ever given a NUL
     "=1+1",
     "🎉",
     "\u202egnp",

@@ -110,7 +110,7 @@ def test_without_a_terminal_nothing_is_shown_and_nothing_asked(run: Run) -> None
     assert found["campaign"] is not None
 
 
-def on_a_terminal(tmp_path: Path, answer: str, *more: str) -> tuple[int, str]:
+def on_a_terminal(tmp_path: Path, answers: str, *more: str) -> tuple[int, str]:
     """Run the installed command as a person would, and answer what it asks."""
     path = tmp_path / "people.csv"
     path.write_text(LIST)
@@ -128,9 +128,9 @@ def on_a_terminal(tmp_path: Path, answer: str, *more: str) -> tuple[int, str]:
         if not some:
             break
         said += some
-        if answer and said.rstrip().endswith(b"[y/N]:"):
-            os.write(ours, answer.encode() + b"\n")
-            answer = ""
+        if answers and said.rstrip().endswith(b"[y/N]:"):
+            os.write(ours, answers[0].encode() + b"\n")
+            answers = answers[1:]
     os.close(ours)
     return process.wait(timeout=30), said.decode()
 

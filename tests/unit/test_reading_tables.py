@@ -3,6 +3,7 @@
 import datetime as dt
 import io
 import json
+import random
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -322,3 +323,59 @@ def test_the_same_table_gives_the_same_plan_in_every_format(
     assert expected[2].rows == len(table)
     for name, content in every.items():
         assert plan_of(content, country) == expected, name
+
+
+def damaged(content: bytes, chance: random.Random) -> bytes:
+    """Cut a file off, turn some of its bits, or blot out a stretch of it; what it begins with stays."""
+    done = bytearray(content)
+    match chance.randrange(4):
+        case 0:
+            del done[chance.randrange(8, len(done)) :]
+        case 1:
+            for _ in range(chance.choice((1, 3, 20))):
+                done[chance.randrange(4, len(done))] ^= 1 << chance.randrange(8)
+        case 2:  # where the table of contents is
+            done[-chance.randrange(9, min(len(done), 600))] ^= 1 << chance.randrange(8)
+        case _:
+            at = chance.randrange(4, len(done) - 100)
+            done[at : at + 100] = chance.randbytes(100)
+    return bytes(done)
+
+
+@pytest.mark.parametrize(("form", "many"), [("parquet", 10), ("xlsx", 60)])
+def test_a_damaged_table_is_one_clean_error_or_loses_nobody(form: str, many: int, capfd: Any) -> None:
+    rows = 900
+    numbers, names = [f"+1202555{100 + at % 100:04}" for at in range(rows)], [f"Näme{at}" for at in range(rows)]
+    if form == "xlsx":
+        whole = workbook(("phone", "name"), *zip(numbers, names, strict=True))
+    else:
+        out = io.BytesIO()
+        pl.DataFrame({"phone": numbers, "name": names}).write_parquet(out, compression="lz4", row_group_size=300)
+        whole = out.getvalue()
+    refused = []
+    for seed in range(many):
+        try:
+            with open_recipients(io.BytesIO(damaged(whole, random.Random(seed))), Reading()) as opened:
+                assert sum(len(chunk.rows) for chunk in opened) == rows
+        except InputError as error:
+            refused.append(str(error))
+    assert many / 4 < len(refused) < many
+    assert "\n" not in "".join(refused)
+    assert capfd.readouterr() == ("", "")  # nor does the library write past the command
+
+
+@pytest.mark.parametrize(
+    "far",
+    [
+        pl.Series([2**31 - 1], dtype=pl.Int32).cast(pl.Date),
+        pl.Series([2**62]).cast(pl.Datetime("us")),
+        pl.Series([-(2**62)]).cast(pl.Datetime("ms", "UTC")),
+    ],
+    ids=["date", "microseconds", "milliseconds"],
+)
+def test_a_day_that_no_calendar_has_is_refused(far: pl.Series, capfd: Any) -> None:
+    out = io.BytesIO()
+    pl.DataFrame({"phone": ["+12025550100"], "day": far}).write_parquet(out)
+    with pytest.raises(InputError, match="column day: there is a date or a time outside the years 1 to 9999"):
+        read(out.getvalue())
+    assert capfd.readouterr() == ("", "")

@@ -18,7 +18,7 @@ from dispatcher.errors import UsageError
 from dispatcher.ledger import Attempt, ReportLine
 from dispatcher.reporting import COLUMNS, FORMS, Summary, write_page, write_report
 from dispatcher.reporting import rows as report_rows
-from dispatcher.reporting.drawing import columns, shares
+from dispatcher.reporting.drawing import Layer, columns, curves, shares
 from dispatcher.reporting.summary import delivered_share
 
 NOW = datetime(2026, 12, 1, 9, 0, tzinfo=UTC)
@@ -109,7 +109,7 @@ def a_summary(**changed: object) -> Summary:
     found.to_delivery, found.delivered_at = [1.0, 2.0, 30.0], [NOW.timestamp() + second for second in (1, 2, 30)]
     found.attempts = [Attempt(began_at=NOW, seconds=0.2, messages=3, segments=3, outcome="submitted")]
     found.by_country = {"ZA": Counter(delivered=3)}
-    found.reasons = Counter({("undelivered", "<b>FAILED</b>"): 2})
+    found.reasons = Counter({("undelivered", "<u>FAILED</u>"): 2})
     for name, value in changed.items():
         setattr(found, name, value)
     return found
@@ -155,10 +155,11 @@ def test_the_page_is_complete_loads_nothing_and_runs_nothing(tmp_path: Path) -> 
     assert checker.loads == []
     assert checker.open == []
     assert "script" not in checker.tags
-    assert "b" not in checker.tags
+    assert "u" not in checker.tags
     assert "&lt;script&gt;" in text
     assert checker.tags["svg"] == 5  # states, delivered over time, pace, latency, time to delivery
     assert "limit 50" in text
+    assert "by time (UTC)" in text
     assert not re.search(r"https?://", text)
     with pytest.raises(UsageError, match="cannot be written"):
         write_page(a_summary(), tmp_path / "no" / "page.html", limit=None, now=NOW)
@@ -170,10 +171,64 @@ def test_a_page_of_a_campaign_that_has_not_begun(tmp_path: Path) -> None:
     assert "What became of the rows" in (tmp_path / "page.html").read_text()
 
 
-def test_bars_are_as_high_as_their_values_and_as_wide_as_their_shares() -> None:
-    heights = [
-        float(found) for found in re.findall(r'height="([\d.]+)"><title>', columns([1, 2], label=str, title="t"))
+def test_a_page_says_that_no_receipt_has_come(tmp_path: Path) -> None:
+    silent = a_summary(to_delivery=[], delivered_at=[])
+    silent.campaign["messages"] = {"submitted": 3}
+    write_page(silent, tmp_path / "page.html", limit=5, now=NOW)
+    text = (tmp_path / "page.html").read_text()
+    assert "No message is known to be delivered yet." in text
+    assert "delivered so far" in text
+    assert "From submission to delivery" not in text
+
+
+def test_a_page_of_a_large_campaign_is_small(tmp_path: Path) -> None:
+    many = 100_000
+    begun = [NOW + timedelta(seconds=at / 50) for at in range(many)]
+    outcomes = ["submitted"] * 8 + ["not submitted", "unknown"]
+    attempts = [
+        Attempt(began_at=at, seconds=(number % 97) / 50, messages=1, segments=2, outcome=outcomes[number % 10])
+        for number, at in enumerate(begun)
     ]
+    large = a_summary(
+        attempts=attempts,
+        delivered_at=[at.timestamp() + 9 for at in begun],
+        to_delivery=sorted(number % 301 / 3 for number in range(many)),
+        by_network={f"ZA {at}": Counter(delivered=at) for at in range(300)},
+        reasons=Counter({("undelivered", f"reason {at}"): at for at in range(300)}),
+    )
+    file = tmp_path / "page.html"
+    write_page(large, file, limit=50, segments_limit=120, now=NOW)
+    assert file.stat().st_size < 100_000
+    assert "limit 120" in file.read_text()
+
+
+def test_bars_are_as_high_as_their_values_and_as_wide_as_their_shares() -> None:
+    drawn = columns([Layer(name="a", values=[1, 2])], label=str, ticks=[], title="t", unit="u")
+    heights = [float(found) for found in re.findall(r'height="([\d.]+)"><title>', drawn)]
     assert heights[1] == pytest.approx(2 * heights[0], abs=0.11)
     widths = [float(found) for found in re.findall(r'width="([\d.]+)"', shares([("a", 1), ("b", 3)], title="t"))]
-    assert widths == [160.0, 480.0]
+    assert widths == [250.0, 750.0]
+
+
+def test_what_is_counted_has_whole_numbers_at_its_axis() -> None:
+    for drawn in (
+        columns([Layer(name="a", values=[1, 0])], label=str, ticks=[], title="t", unit="u"),
+        curves([("a", [(0.0, 0.0), (1.0, 2.0)])], ticks=[], title="t", unit="u"),
+    ):
+        assert not re.search(r">\d*\.\d+<", drawn)
+    paced = columns([Layer(name="a", values=[0.5])], label=str, ticks=[], title="t", unit="u", whole=False)
+    assert ">0.6<" in paced
+
+
+def test_layers_stand_on_one_another_and_are_named() -> None:
+    layers = [
+        Layer(name="answered", values=[3.0]),
+        Layer(name="not sent", values=[1.0]),
+        Layer(name="x", values=[0.0]),
+    ]
+    drawn = columns(layers, label=str, ticks=[(0.5, "noon")], title="t", unit="u", limit=5)
+    low, high = (float(found) for found in re.findall(r'y="([\d.]+)" width', drawn))
+    assert high < low
+    assert [name for name in ("answered", "not sent", "x") if f"</i>{name}<" in drawn] == ["answered", "not sent"]
+    assert ">limit 5<" in drawn
+    assert ">noon<" in drawn

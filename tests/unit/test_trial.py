@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from click.testing import CliRunner
 from dispatcher.cli import cli
 from dispatcher.ledger import Ledger
 from dispatcher.provider import Answers, Refusal
+from tests.unit.test_preflight import on_a_terminal
 
 HOUR = timedelta(hours=1)
 LIST = "phone,first_name\nnone,Nobody\n+12025550100,{Ann}\n+12025550101,Bob\n"
@@ -85,6 +87,26 @@ def test_a_lost_answer_is_no_acceptance(run: Run, ledger: Ledger) -> None:
     with worker(ledger, missing=frozenset({0})):
         assert "unknown" in run(code=1)
     assert len(ledger.campaigns.latest()) == 1
+
+
+@pytest.mark.parametrize(
+    ("answers", "code", "campaigns"),
+    [("n", 1, ["test of people"]), ("yn", 1, ["test of people"]), ("yy", 0, ["people", "test of people"])],
+    ids=["no", "on, and then no", "on"],
+)
+def test_a_person_is_asked_whether_to_go_on_after_a_lost_answer(
+    ledger: Ledger, tmp_path: Path, answers: str, code: int, campaigns: list[str]
+) -> None:
+    with worker(ledger, missing=frozenset({0})) as sent:
+        done, said = on_a_terminal(tmp_path, answers, "--test", OWN)
+    assert (done, len(sent)) == (code, 1), said
+    assert "row 1: unknown: the answer was lost" in said
+    assert " is unknown: the answer was lost" in said
+    assert ". Go on all the same? [y/N]: " + answers[0] in said
+    assert ("send these 4 messages" in said) == (len(answers) > 1)
+    assert ("nothing" in said and "was enqueued" in said) == (code == 1)
+    assert sorted(one.name for one in ledger.campaigns.latest()) == campaigns
+    assert "waiting until it is delivered, for 1 min at most" in said
 
 
 def test_without_workers_the_test_is_taken_back(run: Run, ledger: Ledger) -> None:

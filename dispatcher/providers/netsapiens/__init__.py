@@ -209,8 +209,9 @@ class NetSapiens:
         for entry in awaited:
             session = entry.provider_message_id or entry.reference
             if wire.is_session(session):
-                state, reason, at = wire.fate(self._messages(session), self._words, self._zone)
-                receipts.append(Receipt(message_id=entry.message_id, state=state, reason=reason, at=at))
+                # I: a message's time is that of its sending, so nobody tells when it was delivered.
+                state, reason = wire.fate(self._messages(session), self._words, self._zone)
+                receipts.append(Receipt(message_id=entry.message_id, state=state, reason=reason))
         return ReceiptPage(receipts=receipts)
 
     def find(self, lost: OutgoingBatch, attempted_at: datetime, wait: Callable[[], None], /) -> LookUp:

@@ -165,21 +165,20 @@ def ours(messages: Sequence[Message], zone: tzinfo) -> list[Message]:
     ]
 
 
-def fate(messages: Sequence[Message], words: Words, zone: tzinfo) -> tuple[MessageState, str | None, datetime | None]:
-    """Return what a session tells of our message: its state, the vendor's word and the message's time.
+def fate(messages: Sequence[Message], words: Words, zone: tzinfo) -> tuple[MessageState, str | None]:
+    """Return what a session tells of our message: its state and the vendor's word.
 
     Of one that was sent twice, delivered outweighs under way, and that a failure.
     """
     told = []
     for message in ours(messages, zone):
         status = word(message.status)
-        reason, at = status or None, moment(message.timestamp, zone)
         if key(status) in words.delivered:
-            return MessageState.DELIVERED, None, at
+            return MessageState.DELIVERED, None
         failed = key(status) in words.failed
-        told.append((MessageState.UNDELIVERED if failed else MessageState.SUBMITTED, reason, at))
+        told.append((MessageState.UNDELIVERED if failed else MessageState.SUBMITTED, status or None))
     under_way = (found for found in told if found[0] is MessageState.SUBMITTED)
-    return next(under_way, told[0] if told else (MessageState.SUBMITTED, None, None))
+    return next(under_way, told[0] if told else (MessageState.SUBMITTED, None))
 
 
 def answered_sessions(sessions: Sequence[Session]) -> list[str]:
