@@ -8,14 +8,33 @@ import logging
 from typing import Any
 
 from celery import Celery, signals
-from kombu import Queue
+from celery.app.amqp import AMQP
+from kombu import Connection, Queue
 
 from dispatcher import providers
 from dispatcher.config import load
 from workers.beat import schedule
 
+
+class _Connection(Connection):
+    """Knocks at a broker that is away once a second, for as long as it takes. kombu's own steps grow to thirty seconds."""
+
+    def ensure_connection(self, *args: Any, **options: Any) -> Connection:  # type: ignore[override] # one option changes
+        """Connect, however long that takes."""
+        connected: Connection = super().ensure_connection(
+            *args, **{"interval_start": 1, "interval_step": 0} | options
+        )
+        return connected
+
+
+class _Broker(AMQP):
+    """How the application talks to its broker; Celery has no setting for the connection's class."""
+
+    Connection = _Connection
+
+
 settings = load({})
-app = Celery("dispatcher", broker=settings.broker_url)
+app = Celery("dispatcher", broker=settings.broker_url, amqp=_Broker)
 
 SUBMIT = "submit."
 PERIODIC = "periodic"

@@ -19,12 +19,28 @@ print(json.dumps({name: app.conf[name] for name in names} | {"queues": queues, "
       "transport": app.connection().transport_cls}))
 """
 
+KNOCK = """
+import json
+from unittest import mock
+from workers.app import app
+waits = []
+def refused(error, interval):
+    waits.append(interval)
+    if len(waits) == 30:
+        raise SystemExit
+with mock.patch("kombu.utils.functional.sleep"):
+    try:
+        app.connection_for_read().ensure_connection(refused, None)
+    except SystemExit:
+        print(json.dumps({"waits": waits}))
+"""
 
-def conf(folder: Path, broker: str) -> dict:
+
+def conf(folder: Path, broker: str, *, ask: str = ASK) -> dict:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("DISPATCHER_")}
     environment |= {"DISPATCHER_HOME": str(folder), "DISPATCHER_BROKER_URL": broker}
     done = subprocess.run(
-        [sys.executable, "-c", ASK], env=environment, capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", ask], env=environment, capture_output=True, text=True, timeout=60, check=True
     )
     found: dict = json.loads(done.stdout)
     return found
@@ -59,3 +75,7 @@ def test_each_broker_gets_its_own_options(tmp_path: Path, broker: str, has: set[
     assert (found["task_acks_late"], found["worker_prefetch_multiplier"]) == (False, 1)
     assert found["broker_connection_max_retries"] is None
     assert found["broker_heartbeat"] == 10
+
+
+def test_a_broker_that_stays_away_is_still_knocked_at_once_a_second(tmp_path: Path) -> None:
+    assert conf(tmp_path, f"redis+socket://{tmp_path}/no.sock", ask=KNOCK)["waits"] == [1] * 30
