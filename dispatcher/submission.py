@@ -25,7 +25,7 @@ from dispatcher.errors import (
     ThroughputUnavailable,
 )
 from dispatcher.failpoints import reach
-from dispatcher.ledger import BatchContent, Claim, Head
+from dispatcher.ledger import Answered, BatchContent, Claim, Head
 from dispatcher.provider import Answers, OutgoingBatch, Prepares
 from dispatcher.release import SLICE, handover, local_hours
 from dispatcher.rendering import render_content
@@ -38,6 +38,9 @@ MAX_WAIT = 1.0
 
 _COMMIT_LEAD = 0.03
 """Seconds before the permit's instant at which claim and attempt are committed, so that the request leaves in time."""
+
+_AT_ONCE = 0.02
+"""Seconds for which an answer may wait to be recorded with the next claim."""
 
 _CLAIM_SECONDS = 5.0
 """Seconds that a claim is held beyond the margin; what comes before the attempt takes far less."""
@@ -64,14 +67,18 @@ def work(account: Account, *, slices: int, seconds: float, stopping: Callable[[]
     if lease is None:
         return []
     steps: list[Step] = []
+    last = Last()
     began = account.monotonic()
     until = began + seconds
     try:
-        while account.monotonic() < until and not stopping():
-            step = submit_next(account)
-            steps.append(step)
-            if not step.go_on:
-                break
+        try:
+            while account.monotonic() < until and not stopping():
+                step = submit_next(account, last)
+                steps.append(step)
+                if not step.go_on:
+                    break
+        finally:
+            last.record(account)
     finally:
         account.ledger.leases.release(lease, owner=account.who)
         if submitted := [step.messages for step in steps if step.outcome == "submitted"]:
@@ -85,8 +92,24 @@ def work(account: Account, *, slices: int, seconds: float, stopping: Callable[[]
     return steps
 
 
-def submit_next(account: Account) -> Step:
+@dataclass(slots=True)
+class Last:
+    """What came of a slice's last request, while it waits to be recorded with the next claim, in one transaction."""
+
+    answered: Answered | None = None
+
+    def record(self, a: Account) -> None:
+        """Record it now, if it waits."""
+        answered, self.answered = self.answered, None
+        if answered is not None:
+            _recording(a, lambda: a.ledger.outcomes.answered(answered))
+
+
+def submit_next(account: Account, last: Last | None = None) -> Step:
     """Take the best due batch through one attempt, or find that there is nothing to do.
+
+    With `last`, what comes of it may be left there, where the next claim follows at once: batches are small, and nothing
+    limits how many go.
 
     Raises:
         ThroughputUnavailable: Redis is away; nothing was sent.
@@ -97,6 +120,9 @@ def submit_next(account: Account) -> Step:
     if spending.rests(a.ledger, a.name, a.allowance, now=a.clock()):
         return Step(outcome="no_budget", go_on=False)
     segments, lead = 1, 0.0
+    small = a.provider.capabilities.messages_per_request <= SMALL_BATCH
+    limited = bool(a.limits.requests_per_second or a.limits.segments_per_second or a.allowance.per_day)
+    last = last if small and not limited else None
     if a.limits.requests_per_second or a.limits.segments_per_second:
         head = a.ledger.batches.head(a.name, now=a.clock())
         if head is None:
@@ -107,6 +133,8 @@ def submit_next(account: Account) -> Step:
     permit = a.reserve(segments=segments, max_wait=MAX_WAIT, lead=lead)
     if not permit.granted:
         return Step(outcome="waiting", go_on=False)
+    if last is not None and permit.send_at() > a.monotonic() + _AT_ONCE:
+        last.record(a)
     a.sleep_until(permit.send_at() - lead)
     reach("after_permit")
     held = _Held(permit=permit, segments=segments)
@@ -124,8 +152,11 @@ def submit_next(account: Account) -> Step:
         lease=lease,
         ready=ready,
         allowance=a.allowance,
-        small=a.provider.capabilities.messages_per_request <= SMALL_BATCH,
+        small=small,
+        before=None if last is None else last.answered,
     )
+    if last is not None:
+        last.answered = None
     if taken is None:
         return Step(outcome="idle", go_on=False)
     claim, content, begun = taken
@@ -133,7 +164,7 @@ def submit_next(account: Account) -> Step:
         return _submit_claimed(a, claim, content, held)
     reach("after_attempt")
     batch = render_content(claim.campaign, claim.number, content, scheduled_for=None)
-    return _send(a, claim, content, batch, permit, until=None, deadline=deadline)
+    return _send(a, claim, content, batch, permit, until=None, deadline=deadline, last=last)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -249,6 +280,7 @@ def _send(
     *,
     until: datetime | None,
     deadline: float,
+    last: Last | None = None,
 ) -> Step:
     """Make the request of a recorded attempt at the permit's instant; a permit missed is replaced by another."""
     try:
@@ -265,7 +297,7 @@ def _send(
     if until is not None and a.clock() >= until:  # the ledger may have kept the attempt waiting
         a.ledger.outcomes.not_submitted(claim, now=a.clock(), why=_TOO_LATE)
         return Step(outcome="withdrawn", go_on=True)
-    return _request(a, claim, content, batch, deadline=deadline)
+    return _request(a, claim, content, batch, deadline=deadline, last=last)
 
 
 def _prepared(a: Account, claim: Claim, batch: OutgoingBatch) -> bool:
@@ -290,7 +322,9 @@ def _prepared(a: Account, claim: Claim, batch: OutgoingBatch) -> bool:
     return False
 
 
-def _request(a: Account, claim: Claim, content: BatchContent, batch: OutgoingBatch, *, deadline: float) -> Step:
+def _request(
+    a: Account, claim: Claim, content: BatchContent, batch: OutgoingBatch, *, deadline: float, last: Last | None
+) -> Step:
     """Make the one request, and record what came of it."""
     began = a.monotonic()
     outcomes = a.ledger.outcomes
@@ -324,8 +358,12 @@ def _request(a: Account, claim: Claim, content: BatchContent, batch: OutgoingBat
             _stop(a, claim, f"refused as malformed: {why}", account=False)
         return _told(a, claim, "refused", began, go_on=True, why=why)
     reach("after_answer")
-    _recording(a, lambda: outcomes.submitted(claim, content, answers, now=a.clock(), receipt_window=window))
-    reach("after_outcome")
+    answered = Answered(claim=claim, content=content, answers=answers, now=a.clock(), receipt_window=window)
+    if last is not None and answered.plain:
+        last.answered = answered
+    else:
+        _recording(a, lambda: outcomes.answered(answered))
+        reach("after_outcome")
     _suppress_opted_out(a, batch, answers)
     failover.reached(a.ledger, claim)
     if answers.pause is not None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from dispatcher.errors import DispatcherError, LedgerError
 from dispatcher.ledger.agenda import Agenda
+from dispatcher.ledger.answers import Answered
 from dispatcher.ledger.batches import Batches
 from dispatcher.ledger.campaigns import Campaigns
 from dispatcher.ledger.care import Care, Tally
@@ -49,6 +50,7 @@ from dispatcher.ledger.versioning import check_database, migrate, stored_version
 __all__ = [
     "ERASED",
     "Allowance",
+    "Answered",
     "Attempt",
     "AwaitedReceipts",
     "BatchContent",

@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
+from dispatcher.ledger.answers import Answered
 from dispatcher.ledger.care import RELEASED, released_through
 from dispatcher.ledger.claims import (
     NOT_EXPIRED,
@@ -66,14 +67,18 @@ class Batches:
         ready: Callable[[Claim, BatchContent], bool],
         allowance: Allowance | None = None,
         small: bool = False,
+        before: Answered | None = None,
     ) -> Taken | None:
         """Claim the best batch that is due and record its attempt at once, in one commit: its permit is at hand.
 
         The attempt is recorded, and the last value True, where `ready` says so of what was claimed, and the budgets
         allow it. Else the batch is claimed and no more. None where nothing is due. `small` says that the provider's
-        batches carry few messages: what several threads want at the same time is then done in one go.
+        batches carry few messages: what several threads want at the same time is then done in one go, and `before`, what
+        came of the last request, is recorded with it.
         """
-        wish = Wish(provider=provider, owner=owner, now=now, lease=lease, ready=ready, allowance=allowance)
+        wish = Wish(
+            provider=provider, owner=owner, now=now, lease=lease, ready=ready, allowance=allowance, before=before
+        )
         if small:
             return self._together[provider].ask(wish)
         with self._database.write() as tx:

@@ -7,12 +7,13 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from dispatcher.batch import BatchState
+from dispatcher.ledger.answers import Answered, record_several
 from dispatcher.ledger.care import RELEASED, released_through
 from dispatcher.ledger.database import Transaction, micros, moment
 from dispatcher.ledger.messages import MESSAGES_OF_BATCH
 from dispatcher.ledger.rows import Allowance, BatchContent, Claim
 from dispatcher.ledger.spending import Cost, affordable, reserve, watched
-from dispatcher.ledger.trail import count, merge, note_batch_moves, shifts
+from dispatcher.ledger.trail import ByCampaign, count, count_several, merge, note_batch_moves, shifts
 from dispatcher.message import MESSAGES_PER_BATCH, MessageState
 
 NOT_EXPIRED = "(c.expires_at IS NULL OR c.expires_at > :now)"
@@ -116,7 +117,10 @@ def claim(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
-    """A batch that one thread wants to attempt: it holds a permit. `ready` says of what was claimed whether it may."""
+    """A batch that one thread wants to attempt: it holds a permit. `ready` says of what was claimed whether it may.
+
+    `before` is what came of the thread's last request, to be recorded with that.
+    """
 
     provider: str
     owner: str
@@ -124,6 +128,7 @@ class Wish:
     lease: timedelta
     ready: Callable[[Claim, BatchContent], bool]
     allowance: Allowance | None
+    before: Answered | None = None
 
 
 Taken = tuple[Claim, BatchContent, bool]
@@ -136,32 +141,41 @@ def claim_and_begin(tx: Transaction, wish: Wish) -> Taken | None:
     claimed = claim(tx, w.provider, owner=w.owner, now=w.now, lease=w.lease, allowance=w.allowance)
     if claimed is None:
         return None
-    content = read_content(tx, claimed.batch_id, MessageState.QUEUED)
+    return _begin_ready(tx, w, claimed, read_content(tx, claimed.batch_id, MessageState.QUEUED))
+
+
+def _begin_ready(tx: Transaction, wish: Wish, claim: Claim, content: BatchContent) -> Taken:
+    """Record the attempt of what this transaction claimed, where it is ready and the budgets allow it."""
     cost: Cost | None = Cost()
-    if claimed.allowance is not None:
-        cost = affordable(tx, claimed, campaign_row(tx, claimed, now=w.now), now=w.now)
+    if claim.allowance is not None:
+        cost = affordable(tx, claim, campaign_row(tx, claim, now=wish.now), now=wish.now)
     begun = (
         cost is not None
-        and w.ready(claimed, content)
-        and record_attempt(tx, claimed, cost, now=w.now, lease=w.lease, scheduled_for=None)
+        and wish.ready(claim, content)
+        and record_attempt(tx, claim, cost, now=wish.now, lease=wish.lease, scheduled_for=None)
     )
-    return claimed, content, begun
+    return claim, content, begun
 
 
 def claim_and_begin_several(tx: Transaction, wishes: Sequence[Wish]) -> list[Taken | None]:
-    """Fulfil the wishes of several threads of one worker for one provider, whose batches are small, as one does."""
-    if len(wishes) == 1:
-        return [claim_and_begin(tx, wishes[0])]
-    taken: list[Taken | None] = []
-    while len(taken) < len(wishes):
-        found = _take_lot(tx, wishes[len(taken) :])
-        if not found:
-            break
-        taken += found
-    return taken + [None] * (len(wishes) - len(taken))
+    """Fulfil the wishes of several threads of one worker for one provider, whose batches are small, as one does.
+
+    At most those of one campaign, whose row is locked before anything else: two transactions that held a campaign each
+    might want the other's. Wishes beyond get no answer here.
+    """
+    changes: ByCampaign = {}
+    if len(wishes) > 1:
+        taken: list[Taken | None] = [*_take_lot(tx, wishes, changes)] or [None] * len(wishes)
+    else:
+        taken = [claim_and_begin(tx, wishes[0])]
+    before = [wish.before for wish, _ in zip(wishes, taken, strict=False) if wish.before is not None]
+    record_several(tx, before, changes)
+    ids = [*(one[0].batch_id for one in taken if one is not None), *(one.claim.batch_id for one in before)]
+    count_several(tx, changes, batch_id=min(ids, default=0))
+    return taken
 
 
-def _take_lot(tx: Transaction, wishes: Sequence[Wish]) -> list[Taken]:
+def _take_lot(tx: Transaction, wishes: Sequence[Wish], changes: ByCampaign) -> list[Taken]:
     """Fulfil as many of the wishes as there are batches of the campaign whose turn it is."""
     first, now = wishes[0], max(wish.now for wish in wishes)
     # Longer than some need, by as much as they came before others: the lease ends after the request of each.
@@ -177,21 +191,19 @@ def _take_lot(tx: Transaction, wishes: Sequence[Wish]) -> list[Taken]:
     )
     if not claims:
         return []
-    changes = shifts("batch", [("pending", "claimed", len(claims))])
+    counted = changes.setdefault(campaign.id, {})
+    merge(counted, shifts("batch", [("pending", "claimed", len(claims))]))
     contents, to_suppress = read_contents(tx, [claim.batch_id for claim in claims], brand=campaign.brand)
     for batch_id in to_suppress:
-        merge(changes, suppress(tx, batch_id, campaign.brand))
+        merge(counted, suppress(tx, batch_id, campaign.brand))
         contents[batch_id] = read_content(tx, batch_id, MessageState.QUEUED)
     pairs = [(wish, claim, contents[claim.batch_id]) for wish, claim in zip(wishes, claims, strict=False)]
-    begun = {
-        claim.batch_id: claim
-        for wish, claim, content in pairs
-        if claim.allowance is None and wish.ready(claim, content)
-    }
+    if claims[0].allowance is not None:
+        return [_begin_ready(tx, *pair) for pair in pairs]
+    begun = {claim.batch_id: claim for wish, claim, content in pairs if wish.ready(claim, content)}
     if begun:
         record_attempts(tx, list(begun.values()), now=now, lease=lease)
-        merge(changes, shifts("batch", [("claimed", "submitting", len(begun))]))
-    count(tx, campaign_id=campaign.id, batch_id=claims[0].batch_id, changes=changes)
+        merge(counted, shifts("batch", [("claimed", "submitting", len(begun))]))
     return [(claim, content, claim.batch_id in begun) for _, claim, content in pairs]
 
 

@@ -5,11 +5,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from dispatcher.batch import BatchState
-from dispatcher.ledger.accepted import in_words
+from dispatcher.ledger.answers import in_words, merged, message_moves
 from dispatcher.ledger.claims import read_content
 from dispatcher.ledger.database import Database, Transaction, micros, moment
 from dispatcher.ledger.messages import MESSAGES_OF_BATCH, move_batch_messages, move_messages
-from dispatcher.ledger.outcomes import merged, message_moves
 from dispatcher.ledger.rows import BatchContent, Doubt
 from dispatcher.ledger.spending import hold_campaign, recount
 from dispatcher.ledger.trail import count, note, shifts

@@ -34,7 +34,8 @@ class _Place(Generic[Asked, Answer]):
 class Together(Generic[Asked, Answer]):
     """A queue whose first thread serves all that have come by the time it may write; the next one in it then leads.
 
-    A lot stands or falls as one transaction. Where it falls, each of its threads tries for itself.
+    A lot stands or falls as one transaction. Where it falls, each of its threads tries for itself. `serve` answers the
+    first, and as many as it can of those behind; the others wait on.
     """
 
     def __init__(
@@ -73,8 +74,11 @@ class Together(Generic[Asked, Answer]):
                     lot += self._waiting[: _MOST - 1]
                     del self._waiting[: _MOST - 1]
                 answers = self._serve(tx, [one.asked for one in lot])
-            for one, answer in zip(lot, answers, strict=True):
+            for one, answer in zip(lot, answers, strict=False):
                 one.answer.append(answer)
+            with self._lock:
+                self._waiting[:0] = lot[len(answers) :]
+            del lot[len(answers) :]
         except LedgerError:
             if len(lot) == 1:
                 raise

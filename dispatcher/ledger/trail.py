@@ -64,6 +64,16 @@ def count(tx: Transaction, *, campaign_id: int, batch_id: int, changes: Mapping[
     )
 
 
+ByCampaign = dict[int, dict[str, int]]
+"""Counter changes of several campaigns, by their ids."""
+
+
+def count_several(tx: Transaction, changes: ByCampaign, *, batch_id: int) -> None:
+    """Add to the counters of several campaigns, in one order everywhere."""
+    for campaign_id in sorted(changes):
+        count(tx, campaign_id=campaign_id, batch_id=batch_id, changes=changes[campaign_id])
+
+
 def totals(tx: Transaction, campaign_id: int) -> dict[str, int]:
     """Return the campaign's counters, summed over their shards."""
     return {

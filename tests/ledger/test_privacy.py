@@ -126,6 +126,7 @@ def test_the_commands(ledger: Ledger, url: str, tmp_path: Path, monkeypatch: pyt
     campaign = plan(ledger)
     monkeypatch.setenv("DISPATCHER_HOME", str(tmp_path))
     monkeypatch.setenv("DISPATCHER_LEDGER_URL", url)
+    monkeypatch.setenv("COLUMNS", "200")
 
     def run(*args: str) -> tuple[int, str]:
         done = CliRunner().invoke(cli, args)

@@ -10,25 +10,29 @@ from typing import Any
 import pytest
 
 from dispatcher.errors import LedgerError
-from dispatcher.ledger import Allowance, Ledger
-from dispatcher.ledger.accepted import Answered
+from dispatcher.ledger import Answered, Ledger
 from dispatcher.ledger.claims import Taken, Wish, claim_and_begin_several
+from dispatcher.ledger.outcomes import _record_lot
 from dispatcher.ledger.together import Together
-from dispatcher.provider import Answers, Refusal
+from dispatcher.provider import Answers
 from tests.ledger.conftest import LEASE, NOW, WINDOW, Enqueue, numbers
 
 LATER = NOW + timedelta(seconds=1)
 
 
-def wish(*, ready: bool = True, allowance: Allowance | None = None) -> Wish:
+def wish(*, ready: bool = True, before: Answered | None = None) -> Wish:
     return Wish(
-        provider="winsms", owner="w1", now=NOW, lease=LEASE, ready=lambda *_: ready, allowance=allowance
+        provider="winsms", owner="w1", now=NOW, lease=LEASE, ready=lambda *_: ready, allowance=None, before=before
     )  # fmt: skip
 
 
 def take(ledger: Ledger, wishes: Sequence[Wish]) -> list[Taken | None]:
-    with ledger.database.write() as tx:
-        return claim_and_begin_several(tx, wishes)
+    """Fulfil wishes, as many at once as can be."""
+    taken: list[Taken | None] = []
+    while len(taken) < len(wishes):
+        with ledger.database.write() as tx:
+            taken += claim_and_begin_several(tx, wishes[len(taken) :])
+    return taken
 
 
 def answered(taken: Taken | None, **more: Any) -> Answered:
@@ -46,7 +50,7 @@ def answered(taken: Taken | None, **more: Any) -> Answered:
 
 def record(ledger: Ledger, several: Sequence[Answered]) -> list[bool]:
     with ledger.database.write() as tx:
-        return ledger.outcomes._record_several(tx, several)
+        return _record_lot(tx, several)
 
 
 TABLES = {
@@ -119,50 +123,47 @@ def test_the_lease_of_a_lot_outlasts_that_of_each_of_its_wishes(ledger: Ledger, 
     assert least.until == (LATER + 2 * LEASE).timestamp() * 1_000_000
 
 
-def test_whose_money_is_watched_is_claimed_alone_and_attempted_by_its_budget(
+def test_whose_money_is_watched_is_claimed_one_at_a_time_within_its_budget(ledger: Ledger, enqueue: Enqueue) -> None:
+    campaign = enqueue(batches=3, size=1)
+    ledger.spending.set_budget(campaign, Decimal(2), price=Decimal(1), who="test", now=NOW)
+    with ledger.database.write() as tx:
+        assert len(claim_and_begin_several(tx, [wish(), wish()])) == 1
+    taken = take(ledger, [wish(), wish()])
+    assert [one is not None and one[2] for one in taken] == [True, False]
+    assert ledger.campaigns.get(campaign.public_id).committed == 2
+    assert ledger.reports.discrepancies(campaign) == []
+
+
+def test_of_a_lot_each_answer_is_recorded_as_its_claim_is_by_then(ledger: Ledger, enqueue: Enqueue) -> None:
+    campaign = enqueue(batches=3, size=1)
+    one, two, three = take(ledger, [wish() for _ in range(3)])
+    assert two is not None
+    assert three is not None
+    # The second's lease ended before its answer came; the third never arrived, it was said, and another has it now.
+    assert ledger.outcomes.unknown(two[0], now=NOW, why="its lease ended", receipt_window=WINDOW)
+    assert ledger.outcomes.not_submitted(three[0], now=NOW, why="never arrived")
+    again = ledger.batches.claim("winsms", owner="w2", now=NOW, lease=LEASE)
+    assert again is not None
+    assert again.batch_id == three[0].batch_id
+    assert record(ledger, [answered(one), answered(two), answered(three)]) == [True, True, False]
+    counts = ledger.campaigns.counts(ledger.campaigns.get(campaign.public_id))
+    assert {state.value: many for state, many in counts.messages.items() if many} == {"submitted": 2, "queued": 1}
+    assert counts.cost == Decimal(1)
+    assert ledger.reports.discrepancies(campaign) == []
+    assert record(ledger, [answered(one), answered(two)]) == [False, False]
+
+
+def test_the_answer_to_a_threads_last_request_is_recorded_with_its_next_claim(
     ledger: Ledger, enqueue: Enqueue
 ) -> None:
     campaign = enqueue(batches=3, size=1)
-    ledger.spending.set_budget(campaign, Decimal(2), price=Decimal(1), who="test", now=NOW)
-    allowance = Allowance(price=Decimal(1))
-    taken = take(ledger, [wish(allowance=allowance)] * 3)
-    claims = [one[0] for one in taken if one is not None]
-    assert [one is not None and one[2] for one in taken] == [False] * 3
-    assert [ledger.batches.begin_attempt(claim, now=NOW, lease=LEASE) for claim in claims] == [True, True, False]
-
-
-def test_of_a_lot_each_answer_is_recorded_as_it_is(ledger: Ledger, enqueue: Enqueue) -> None:
-    campaign = enqueue(batches=5, size=1)
-    one, two, three, four, five = take(ledger, [wish() for _ in range(5)])
-    assert three is not None
-    assert four is not None
-    # The third's lease ended before its answer came; the fourth's doubt was settled by freeing it: another has it now.
-    assert ledger.outcomes.unknown(three[0], now=NOW, why="its lease ended", receipt_window=WINDOW)
-    assert ledger.outcomes.not_submitted(four[0], now=NOW, why="never arrived")
-    again = ledger.batches.claim("winsms", owner="w2", now=NOW, lease=LEASE)
-    assert again is not None
-    assert again.batch_id == four[0].batch_id
-    recorded = record(
-        ledger,
-        [
-            answered(one),
-            answered(two, refused={0: Refusal(reason="BADDEST", opted_out=False)}),
-            answered(three),
-            answered(four),
-            answered(five, missing=frozenset({0})),
-        ],
-    )
-    assert recorded == [True, True, True, False, True]
-    counts = ledger.campaigns.counts(ledger.campaigns.get(campaign.public_id))
-    assert {state.value: many for state, many in counts.messages.items() if many} == {
-        "submitted": 2,
-        "refused": 1,
-        "queued": 1,
-        "unknown": 1,
-    }
-    assert counts.cost == Decimal(1)
+    first, second = take(ledger, [wish(), wish()])
+    third, none = take(ledger, [wish(before=answered(first)), wish(before=answered(second))])
+    assert third is not None
+    assert none is None
+    take(ledger, [wish(before=answered(third))])
+    assert ledger.campaigns.counts(ledger.campaigns.get(campaign.public_id)).batches["submitted"] == 3
     assert ledger.reports.discrepancies(campaign) == []
-    assert record(ledger, [answered(one), answered(three)]) == [False, False]
 
 
 class Barred(Exception):
