@@ -5,6 +5,7 @@ import ctypes
 import fcntl
 import importlib.util
 import os
+import select
 import shutil
 import signal
 import socket
@@ -28,6 +29,7 @@ _KILL_AFTER = 10.0
 
 _FIRST_BACKOFF, _LONGEST_BACKOFF = 0.5, 15.0
 _LOOP_SECONDS = 0.1
+_WATCH_SECONDS = 1.0
 _PR_SET_PDEATHSIG = 1
 
 
@@ -84,9 +86,8 @@ def run(
         StackError: another `up` runs on this home, there is no redis-server, or a part does not come up.
     """
     settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with _alone(settings.home):
-        stack = Stack(settings=settings, tell=tell, environment=dict(os.environ))
-        old = {number: signal.signal(number, stack.stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    stack = Stack(settings=settings, tell=tell, environment=dict(os.environ))
+    with _alone(settings.home), _signals(stack) as signalled:
         try:
             _compose(stack, workers=workers, sandbox=sandbox, port=sandbox_port)
             for part in stack.parts:
@@ -96,11 +97,27 @@ def run(
                 up(stack)
             while not stack.stopping:
                 _supervise(stack)
-                time.sleep(_LOOP_SECONDS)
+                if select.select([signalled], [], [], _until_next_start(stack))[0]:
+                    signalled.recv(4096)
         finally:
             _stop_all(stack)
             if sandbox:
                 point_at_providers(settings.home)
+
+
+@contextlib.contextmanager
+def _signals(stack: Stack) -> Iterator[socket.socket]:
+    """Let Ctrl-C and SIGTERM stop the stack; what is given can be read from once a signal came, a child's end too."""
+    read, write = socket.socketpair()
+    handlers = {signal.SIGINT: stack.stop, signal.SIGTERM: stack.stop, signal.SIGCHLD: lambda *_: None}
+    with read, write:
+        write.setblocking(False)
+        old = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+        old_fd = signal.set_wakeup_fd(write.fileno(), warn_on_full_buffer=False)
+        try:
+            yield read
+        finally:
+            signal.set_wakeup_fd(old_fd)
             for number, handler in old.items():
                 signal.signal(number, handler)
 
@@ -232,6 +249,12 @@ def _supervise(stack: Stack) -> None:
                 f"{part.name} ended ({_ending(process.returncode)}); it starts again in {part.backoff:.1f} s."
                 f" Last words: {_last_words(stack, part)}"
             )
+
+
+def _until_next_start(stack: Stack) -> float:
+    """Return the seconds until a part that has ended is due to start again; a second where none has."""
+    due = (part.again_at - time.monotonic() for part in stack.parts if part.process is None)
+    return max(0.0, min(due, default=_WATCH_SECONDS))
 
 
 def _stop_all(stack: Stack) -> None:

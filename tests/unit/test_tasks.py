@@ -12,6 +12,7 @@ from workers import tasks
 logging.basicConfig(level="WARNING")
 for task in (tasks.poll_receipts, tasks.reconcile, tasks.scheduled, tasks.sync_optouts, tasks.renew_subscriptions):
     task.run("winsms")
+tasks.ring_periodic.run(10.0)
 """
 
 
@@ -26,4 +27,5 @@ def test_periodic_tasks_without_a_ledger_are_told_and_left_to_their_next_turn(tm
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("interrupted provider=winsms") == 5
+    assert done.stderr.count("periodic.interrupted") == 1
     assert "Traceback" not in done.stderr
