@@ -126,7 +126,6 @@ def test_the_commands(ledger: Ledger, url: str, tmp_path: Path, monkeypatch: pyt
     campaign = plan(ledger)
     monkeypatch.setenv("DISPATCHER_HOME", str(tmp_path))
     monkeypatch.setenv("DISPATCHER_LEDGER_URL", url)
-    monkeypatch.setenv("COLUMNS", "200")
 
     def run(*args: str) -> tuple[int, str]:
         done = CliRunner().invoke(cli, args)
@@ -138,7 +137,8 @@ def test_the_commands(ledger: Ledger, url: str, tmp_path: Path, monkeypatch: pyt
     code, told = run("forget", f"+{ANN}", "--yes")
     assert (code, "1 messages are on their way" in told) == (1, True)
     code, told = run("events", "c1/2")
-    assert (code, "3 accepted" in told, str(BOB) in told) == (0, True, False)
+    assert (code, str(BOB) in told) == (0, False)
+    assert "3 accepted" in run("events", "c1/2", "--json")[1]
     assert f"+{BOB}" in run("events", "c1/2", "--full")[1]
     assert "duplicate of row 1" in run("events", "c1/4")[1]
     assert run("events", "c1/5")[0] == run("events", "c1/x")[0] == 1
