@@ -10,7 +10,6 @@ from pathlib import Path
 import click
 
 from dispatcher import providers, receipts, recovery, stack
-from dispatcher import sandbox as stand_ins
 from dispatcher.cli.accounts import take_lookup
 from dispatcher.cli.opening import opened
 from dispatcher.cli.output import console, json_option, print_json, printable
@@ -62,6 +61,8 @@ def sandbox(*, port: int, record_file: Path | None, api_key: str | None, deliver
     Faults, for instance every tenth answer lost:
       curl localhost:8025/sandbox/faults -d '{"kind": "drop_after", "share": 0.1}'
     """
+    from dispatcher import sandbox as stand_ins  # noqa: PLC0415 - a tenth of a second that other commands need not pay
+
     chosen: dict[str, float | str] = {}
     if api_key is not None:
         chosen["api_key"] = api_key
