@@ -14,6 +14,20 @@ from pathlib import Path
 import pytest
 import redis
 
+_SHARED = {"running", "fates", "priced"}
+"""Fixtures that start much for all tests of a module."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep together in one process the tests that share what is dear to start; the others go wherever there is room."""
+    for item in items:
+        folder, fixtures = item.path.parent.name, set(getattr(item, "fixturenames", ()))
+        if folder == "ledger":  # one PostgreSQL
+            item.add_marker(pytest.mark.xdist_group(folder))
+        elif folder not in ("e2e", "chaos") or fixtures & _SHARED:
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
 
 def _redis_executable() -> str | None:
     found = shutil.which("redis-server") or shutil.which("valkey-server")

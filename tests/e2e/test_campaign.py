@@ -68,6 +68,7 @@ def test_a_worker_killed_in_mid_request_leaves_that_batch_unknown_and_texts_nobo
     home.down()
 
 
+@pytest.mark.alone
 def test_redis_flushed_in_mid_campaign_only_makes_it_slower(home: Home) -> None:
     home.environment["DISPATCHER_WINSMS__REQUESTS_PER_SECOND"] = "2"
     home.up()
@@ -84,6 +85,7 @@ def test_redis_flushed_in_mid_campaign_only_makes_it_slower(home: Home) -> None:
     home.down()
 
 
+@pytest.mark.alone
 def test_no_request_starts_later_than_a_second_after_cancel(home: Home) -> None:
     home.environment["DISPATCHER_WINSMS__REQUESTS_PER_SECOND"] = "1"
     home.up("--workers", "2")
@@ -104,8 +106,9 @@ def test_no_request_starts_later_than_a_second_after_cancel(home: Home) -> None:
     home.down()
 
 
+@pytest.mark.alone
 def test_pause_stops_and_resume_goes_on(home: Home) -> None:
-    home.environment["DISPATCHER_WINSMS__REQUESTS_PER_SECOND"] = "3"
+    home.environment["DISPATCHER_WINSMS__REQUESTS_PER_SECOND"] = "1"
     home.up()
     campaign = home.enqueue(3600)
     until(lambda: len(home.sends()) >= 1, "sending has begun")
@@ -135,6 +138,7 @@ def test_a_scheduled_campaign_is_handed_over_and_recalled_with_its_refund(home: 
     home.down()
 
 
+@pytest.mark.alone
 def test_a_time_that_the_provider_cannot_express_is_kept_by_the_ledger(home: Home) -> None:
     home.up()
     at = datetime.now(UTC) + timedelta(seconds=6)
