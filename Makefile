@@ -20,7 +20,7 @@ ifdef PYTEST_ARGS
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 else
 	$(BIN)/python -m pytest --quiet -m alone
-	$(BIN)/python -m pytest --quiet -m 'not alone' --numprocesses $(PROCESSES) --dist loadgroup --no-loadscope-reorder
+	$(BIN)/python -m pytest --quiet -m 'not alone' --numprocesses $(PROCESSES) --dist loadscope --no-loadscope-reorder
 endif
 
 check: venv  ## format, lint, types, layers

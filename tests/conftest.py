@@ -10,23 +10,35 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+import hypothesis
 import pytest
 import redis
+from xdist.scheduler import LoadScopeScheduling
 
-_SHARED = {"running", "fates", "priced"}
-"""Fixtures that start much for all tests of a module."""
+# How long an example took says something of the machine.
+hypothesis.settings.register_profile("dispatcher", deadline=None)
+hypothesis.settings.load_profile("dispatcher")
+
+CHAOS = "tests/chaos/test_chaos.py"
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep together in one process the tests that share what is dear to start; the others go wherever there is room."""
-    for item in items:
-        folder, fixtures = item.path.parent.name, set(getattr(item, "fixturenames", ()))
-        if folder == "ledger":  # one PostgreSQL
-            item.add_marker(pytest.mark.xdist_group(folder))
-        elif folder not in ("e2e", "chaos") or fixtures & _SHARED:
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    """Let the suite's processes take tests as `Together` parts them."""
+    return Together(config, log)
+
+
+class Together(LoadScopeScheduling):
+    """Keeps in one process the tests that share what is dear to start; those with a stack of their own go one by one."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        path, _, name = nodeid.partition("::")
+        if path.startswith("tests/ledger/"):  # one PostgreSQL
+            return "tests/ledger"
+        alone = path == "tests/e2e/test_campaign.py" or (path, "each_boundary" in name) == (CHAOS, False)
+        return nodeid if alone else path
 
 
 def _redis_executable() -> str | None:
