@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PROCESSES ?= 4
 
 chaos: venv  ## break everything for some minutes, or kill a thousand workers: CHAOS_ARGS='--kills 1000 --provider bsg --seed 1'
 	$(BIN)/python -m tests.chaos $(CHAOS_ARGS)
@@ -14,8 +15,13 @@ bench: venv  ## measure everything against its baseline and its bar; BENCH_ARGS=
 demo: venv  ## start the embedded stack, send a sample campaign through the sandbox, account for every row
 	$(BIN)/dispatcher demo
 
-test: venv  ## the whole suite, against a real redis-server and a real ledger
+test: venv  ## the whole suite, against a real redis-server and a real ledger; PYTEST_ARGS='tests/unit -q' for a part
+ifdef PYTEST_ARGS
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+else
+	$(BIN)/python -m pytest --quiet -m alone
+	$(BIN)/python -m pytest --quiet -m 'not alone' --numprocesses $(PROCESSES) --dist loadscope --no-loadscope-reorder
+endif
 
 check: venv  ## format, lint, types, layers
 	$(BIN)/ruff format --check .

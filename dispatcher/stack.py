@@ -20,7 +20,6 @@ from typing import IO
 
 from dispatcher.config import LOCK_FILE, SUPERVISOR, Settings, point_at_providers, point_at_sandbox
 from dispatcher.errors import DispatcherError, ThroughputUnavailable
-from dispatcher.sandbox import client_settings
 from dispatcher.throughput import Throughput
 
 _READY_SECONDS = 15.0
@@ -127,6 +126,8 @@ def _compose(stack: Stack, *, workers: int, sandbox: bool, port: int) -> None:
     if settings.embedded_redis:
         stack.parts.append(_redis(settings))
     if sandbox:
+        from dispatcher.sandbox import client_settings  # noqa: PLC0415 - what sends in earnest needs none of it
+
         port = port or _free_port()
         url = f"http://127.0.0.1:{port}"
         record = settings.home / "sandbox.jsonl"

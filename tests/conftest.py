@@ -10,9 +10,35 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+import hypothesis
 import pytest
 import redis
+from xdist.scheduler import LoadScopeScheduling
+
+# How long an example took says something of the machine.
+hypothesis.settings.register_profile("dispatcher", deadline=None)
+hypothesis.settings.load_profile("dispatcher")
+
+CHAOS = "tests/chaos/test_chaos.py"
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    """Let the suite's processes take tests as `Together` parts them."""
+    return Together(config, log)
+
+
+class Together(LoadScopeScheduling):
+    """Keeps in one process the tests that share what is dear to start; those with a stack of their own go one by one."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        path, _, name = nodeid.partition("::")
+        if path.startswith("tests/ledger/"):  # one PostgreSQL
+            return "tests/ledger"
+        alone = path == "tests/e2e/test_campaign.py" or (path, "each_boundary" in name) == (CHAOS, False)
+        return nodeid if alone else path
 
 
 def _redis_executable() -> str | None:

@@ -20,6 +20,7 @@ import pytest
 from dispatcher import reporting
 from dispatcher.ledger import Ledger, open_ledger
 from dispatcher.sandbox import Sandbox, Settings, client_settings
+from tests.e2e import warm
 
 COMMAND = Path(sys.executable).parent / "dispatcher"
 _PATIENCE = 60.0
@@ -60,15 +61,7 @@ class Home:
 
     def run(self, *args: str, stdin: str | None = None, code: int | None = 0) -> subprocess.CompletedProcess[str]:
         """Run the command to its end."""
-        done = subprocess.run(
-            [COMMAND, *args],
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            input=stdin,
-            timeout=60,
-            check=False,
-        )
+        done = warm.run(list(args), environment=self.environment, stdin=stdin or "")
         assert code is None or done.returncode == code, done.stdout + done.stderr
         assert "Traceback" not in done.stderr
         return done

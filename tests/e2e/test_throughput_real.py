@@ -13,6 +13,8 @@ import redis
 from dispatcher.errors import ThroughputUnavailable
 from dispatcher.throughput import MARGIN, Limits, Throughput
 
+pytestmark = pytest.mark.alone
+
 LIMITS = Limits(requests_per_second=50, segments_per_second=None)
 WORKERS = 4
 SETTLED = 3.1
