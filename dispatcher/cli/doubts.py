@@ -6,7 +6,7 @@ import click
 
 from dispatcher import recovery, reporting
 from dispatcher.cli.opening import WHO, opened
-from dispatcher.cli.output import console, json_option, local, print_json, printable, table
+from dispatcher.cli.output import console, json_option, local, make_sure, print_json, printable, table
 from dispatcher.errors import UsageError
 from dispatcher.ledger import Doubt
 from dispatcher.runtime import Runtime
@@ -97,9 +97,9 @@ def resolve(batch: str, decision: str, *, yes: bool, as_json: bool) -> None:
                     " Choose submitted or give-up"
                 )
             if not yes:
-                click.confirm(
+                make_sure(
                     f"If {doubt.provider} did accept it, {doubt.messages:,} people get this text twice. Send it again?",
-                    abort=True,
+                    "nothing was decided",
                     err=True,
                 )
         done = recovery.decide(runtime.ledger, doubt, decision, who=WHO, now=runtime.clock(),

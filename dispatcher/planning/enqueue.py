@@ -300,7 +300,7 @@ def told(order: Order, plan: Plan, recipients: Recipients) -> list[str]:
         *([f"numbers from column {column}"] if guessed else []),
         *recipients.notes,
         *plan.numbers.notes,
-        *(f"nobody gets the text for {name}: no row says so" for name in plan.variants.unused),
+        *(f"nobody gets the text for {name}: no row that becomes a message says so" for name in plan.variants.unused),
     ]
 
 

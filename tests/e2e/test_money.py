@@ -77,7 +77,7 @@ def test_a_provider_that_tells_its_price_needs_none_in_the_settings(priced: Home
     assert dry["notes"] == ["bsg tells a price of 1 USD a segment: the budget is held by it"]
     found = priced.json(*args, "--budget", "50")
     assert found["notes"] == dry["notes"]
-    assert priced.json("budget", found["campaign"])["segment_price"] == 1
+    assert priced.status(found["campaign"])["money"]["segment_price"] == 1
     priced.sandbox.fault("500", provider="bsg", path_contains="price")
     why = priced.run(*args, "--budget", "50", code=2).stderr
     assert "a budget cannot be held: bsg did not tell its price (" in why

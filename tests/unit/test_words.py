@@ -148,3 +148,7 @@ def test_long_lines_go_on_below_on_a_terminal(
     assert code == 1
     assert "left out: 1 invalid: a spreadsheet cut it, as in 2.78E+10, and its digits are\r\n          lost:" in said
     assert max(len(line) for line in said.replace("\r", "").splitlines()) <= 80
+
+
+def test_a_no_is_told_as_what_it_came_to(run: Run) -> None:
+    assert "nobody was forgotten" in run("forget", "+12025550100", stdin="n\n", code=1)

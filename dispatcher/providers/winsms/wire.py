@@ -248,8 +248,13 @@ def answers(batch: OutgoingBatch, answer: SendAnswer) -> Answers:
         costs=costs,
         refused=refused,
         missing=frozenset(range(len(batch))).difference(accepted, refused),
-        pause=next((account[key] for key in _OF_THE_ACCOUNT if key in account), None),
+        pause=next((_only_some(account[key], refused) for key in _OF_THE_ACCOUNT if key in account), None),
     )
+
+
+def _only_some(word: str, refused: Mapping[int, Refusal]) -> str:
+    many = sum(refusal.reason == word for refusal in refused.values())
+    return f"winsms: {many:,} of a request were refused: {word}; `dispatcher retry … --refused` sends to them again"
 
 
 def _positions(batch: OutgoingBatch, rows: Sequence[SendRow]) -> list[int | None]:
