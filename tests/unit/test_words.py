@@ -59,6 +59,15 @@ def test_status_says_why_a_campaign_takes_its_time_and_that_no_cost_was_told(run
     assert told["cost"] == 0
 
 
+@pytest.mark.parametrize(
+    ("days", "shown"), [("mon-sat", "mon-sat"), ("mon,wed", "mon, wed"), ("sat,sun", "sat, sun")]
+)
+def test_status_says_on_which_days(run: Run, days: str, shown: str) -> None:
+    campaign = enqueue(run, "--days", days, "--skip-holidays")
+    said = " ".join(run("status", campaign).split())
+    assert f"hours 00:00-24:00, {shown}, no public holidays, by the recipients' clocks" in said
+
+
 def test_the_summary_says_who_still_waits_why_rows_were_left_out_and_what_a_network_is(
     run: Run, ledger: Ledger
 ) -> None:
