@@ -11,6 +11,8 @@ from click.testing import CliRunner
 
 from dispatcher.cli import cli
 from dispatcher.ledger import Ledger
+from dispatcher.ledger.reports import Reports
+from dispatcher.ledger.rows import Fate
 from dispatcher.provider import Answers
 from dispatcher.reporting import NETWORK, harmless_number
 from tests.unit.test_preflight import on_a_terminal
@@ -161,3 +163,19 @@ def test_long_lines_go_on_below_on_a_terminal(
 
 def test_a_no_is_told_as_what_it_came_to(run: Run) -> None:
     assert "nobody was forgotten" in run("forget", "+12025550100", stdin="n\n", code=1)
+
+
+def test_whole_minutes_of_one_provider_are_not_those_of_another(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    nine = datetime(2026, 12, 1, 9, tzinfo=UTC).timestamp()
+    delivered = {"state": "delivered", "reason": None, "began_at": nine + 30}
+    fates = [
+        Fate(provider="winsms", number=12025550100, settled_at=nine, **delivered),  # at 09:00:59 at the latest
+        Fate(provider="bsg", number=12025550101, settled_at=nine + 31.5, **delivered),
+    ]
+    monkeypatch.setattr(Reports, "fates", lambda *_: iter(fates))
+    campaign = enqueue(run, provider="winsms,bsg")
+    told = json.loads(run("report", campaign, "--summary", "--json"))
+    assert told["seconds_to_delivery"] == {"p50": 30.0, "p90": 30.0, "p99": 30.0}
+    said = run("report", campaign, "--summary")
+    assert "delivered within 30.0 s (50 %)" in said
+    assert "at most: winsms tells whole minutes" in said
