@@ -6,7 +6,7 @@ import click
 
 from dispatcher import recovery, reporting
 from dispatcher.cli.opening import WHO, opened
-from dispatcher.cli.output import console, json_option, local, print_json, table
+from dispatcher.cli.output import console, json_option, local, make_sure, print_json, table
 from dispatcher.cli.plain import printable
 from dispatcher.errors import UsageError
 from dispatcher.ledger import Doubt
@@ -98,9 +98,9 @@ def resolve(batch: str, decision: str, *, yes: bool, as_json: bool) -> None:
                     " Choose submitted or give-up"
                 )
             if not yes:
-                click.confirm(
+                make_sure(
                     f"If {doubt.provider} did accept it, {doubt.messages:,} people get this text twice. Send it again?",
-                    abort=True,
+                    "nothing was decided",
                     err=True,
                 )
         done = recovery.decide(runtime.ledger, doubt, decision, who=WHO, now=runtime.clock(),

@@ -11,7 +11,7 @@ from dispatcher.cli.chain import capabilities_of
 from dispatcher.cli.lists import how_it_is_read, show_notes, taken
 from dispatcher.cli.opening import WHO, opened
 from dispatcher.cli.orders import Source, named_source, new_public_id
-from dispatcher.cli.output import json_option, print_json
+from dispatcher.cli.output import json_option, make_sure, print_json
 from dispatcher.cli.plain import printable
 from dispatcher.cli.planning import planning_progress, read_as, show_totals, totals_of
 from dispatcher.errors import UsageError
@@ -103,7 +103,7 @@ def retry(
         if risky and not (yes or dry_run):
             counts = runtime.ledger.campaigns.counts(first).messages
             many = sum(counts[state] for state in risky)
-            click.confirm(f"{many:,} of them may have it already, and would get it twice: go on?", abort=True)
+            make_sure(f"{many:,} of them may have it already, and would get it twice: go on?", "nothing was enqueued")
         again = as_ordered(runtime.ledger, first, public_id=new_public_id())
         order = replace(
             again,

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from dispatcher import reporting
 from dispatcher.cli.plain import printable
+from dispatcher.errors import DispatcherError
 
 _NARROWEST = 40
 
@@ -35,6 +36,16 @@ def say(text: str, *, err: bool = False, hang: int = 0) -> None:
             textwrap.wrap(text, width, subsequent_indent=" " * hang, break_long_words=False, break_on_hyphens=False)
         )
     click.echo(text, err=err)
+
+
+def make_sure(question: str, otherwise: str, *, err: bool = False) -> None:
+    """Ask whether to do what cannot be undone.
+
+    Raises:
+        DispatcherError: it is not to be; it says `otherwise`.
+    """
+    if not click.confirm(question, err=err):
+        raise DispatcherError(otherwise)
 
 
 def many(count: int, thing: str) -> str:

@@ -78,7 +78,8 @@ def enqueue(
         order, source = put_together(
             runtime, given, lists=lists, name=name, send_at=send_at, key=key, timing=timing, dry_run=dry_run
         )
-        order = with_wording(runtime, with_prices(runtime, order, budget=spent.budget), wording)
+        asks_prices = preflight.asking(runtime, (order.provider, *order.fallbacks))
+        order = with_wording(runtime, with_prices(runtime, order, budget=spent.budget, asks=asks_prices), wording)
         order = with_care(runtime, order, minded, source)
         asks = not dry_run and preflight.asks(before, source=source, as_json=as_json)
         own_number = trying.number(order, dry_run=dry_run)
@@ -97,7 +98,7 @@ def enqueue(
             showing.close()
             if asks:
                 show_totals(planned.totals, given.provider)
-                price = preflight.quote(runtime, order, seen, planned.totals)
+                price = preflight.quote(order, seen, planned.totals, asks_prices)
                 preflight.show(runtime, order, seen, planned.totals, price, full=before.full)
                 show_notes(planned.notes)
             if own_number is not None:
@@ -116,9 +117,10 @@ def enqueue(
             progress=showing.enter_context(planning_progress()),
             preflight=seen if looks else None,
             settle=settle if asks or own_number is not None else None,
+            asks=asks_prices,
         )
         showing.close()
-        price = preflight.quote(runtime, order, seen, done.totals) if dry_run else None
+        price = preflight.quote(order, seen, done.totals, asks_prices) if dry_run else None
         if as_json:
             campaign = None if done.campaign is None else done.campaign.public_id
             told = {"campaign": campaign, **totals_of(done.totals), "again": done.again, **read_as(done), **tried}
@@ -225,7 +227,7 @@ def estimate(*, timing: Timing, as_json: bool, **asked: Any) -> None:
             limits=runtime.limits(given.provider),
             suppressed=left_out(runtime.ledger, rules=order.rules, brand=order.brand, send_at=order.send_at, now=now),
             now=now,
-            ask_price=preflight.asking(runtime, given.provider),
+            ask_price=preflight.asking(runtime, [given.provider]).get(given.provider),
         )
     if as_json:
         price = None if found.price is None else reporting.amount(found.price)
@@ -246,7 +248,8 @@ def estimate(*, timing: Timing, as_json: bool, **asked: Any) -> None:
 
 def _show_estimate(found: Estimate, provider: str) -> None:
     if found.price is not None:
-        click.echo(f"price: {found.price:f} {printable(found.currency or '')}".rstrip())
+        price = f"{found.price:f}" if found.exact else f"about {found.price.normalize():f}"
+        click.echo(f"price: {price} {printable(found.currency or '')}".rstrip())
     else:
         setting = f"DISPATCHER_{provider.upper()}__PRICE"
         click.echo(f"price: {provider} does not tell it before sending, and {setting} is not set")

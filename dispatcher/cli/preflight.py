@@ -2,10 +2,9 @@
 
 import csv
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from decimal import Decimal
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +15,10 @@ from dispatcher.cli.accounts import take_lookup, usable
 from dispatcher.cli.output import duration, many, say
 from dispatcher.cli.plain import printable
 from dispatcher.cli.watching import held_in_words
-from dispatcher.errors import DispatcherError, InputError, ProviderError
+from dispatcher.errors import DispatcherError, InputError
 from dispatcher.ledger import ExcludedRow, PlanTotals
 from dispatcher.msisdn import e164, mask
-from dispatcher.planning import Order, Preflight, outgoing, seconds_to_send
+from dispatcher.planning import Ask, Asks, Order, Preflight, Quote, quoted, seconds_to_send
 from dispatcher.provider import EstimatesPrice, OutgoingBatch, Price
 from dispatcher.runtime import Runtime
 from dispatcher.segments import Encoding
@@ -97,48 +96,38 @@ def rejects_into(path: Path | None) -> Iterator[Callable[[Sequence[ExcludedRow]]
 # --- The price ----------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Quote:
-    """What a campaign costs, None where nobody tells; `asked` is how many requests' price the provider was asked."""
+def asking(runtime: Runtime, names: Iterable[str]) -> Asks:
+    """Return what asks providers for a price, of those that have such a call and are set up; the same batch is asked once."""
+    return {
+        name: _asking(runtime, name)
+        for name in names
+        if isinstance(runtime.provider(name), EstimatesPrice) and not runtime.missing(name)
+    }
 
-    amount: Decimal | None
-    currency: str | None = None
-    asked: int = 0
-    why: str | None = None  # the provider that tells prices did not
 
-
-def asking(runtime: Runtime, name: str) -> Callable[[OutgoingBatch], Price] | None:
-    """Return what asks a provider for a price; None where it has no such call, or is not set up."""
-    if not isinstance(runtime.provider(name), EstimatesPrice) or runtime.missing(name):
-        return None
+def _asking(runtime: Runtime, name: str) -> Ask:
     provider: Any = usable(runtime, name, lookup=False)
+    known: dict[str, Price] = {}
 
     def ask(batch: OutgoingBatch) -> Price:
-        take_lookup(runtime, name)
-        told: Price = provider.price(batch)
-        return told
+        if batch.reference not in known:
+            take_lookup(runtime, name)
+            known[batch.reference] = provider.price(batch)
+        return known[batch.reference]
 
     return ask
 
 
-def quote(runtime: Runtime, order: Order, found: Preflight, totals: PlanTotals) -> Quote:
+def quote(order: Order, found: Preflight, totals: PlanTotals, asks: Asks) -> Quote:
     """Return the price that the provider tells for the first requests, reckoned for all; else that of the settings."""
-    ask = asking(runtime, order.provider)
-    if ask is None:
+    if order.provider not in asks:
         return Quote(amount=found.price)
-    amount, currency, segments = Decimal(0), None, 0
-    try:
-        for number, batch in enumerate(found.batches, 1):
-            told = ask(outgoing(order, batch, number))
-            if told.amount is None:
-                return Quote(amount=found.price, currency=told.currency)
-            amount, currency = amount + told.amount, told.currency or currency
-            segments += sum(batch.segments)
-    except ProviderError as error:
-        return Quote(amount=found.price, why=str(error))
-    if len(found.batches) < totals.batches and segments:
-        amount = round(amount * totals.segments / segments, 2)
-    return Quote(amount=amount, currency=currency, asked=len(found.batches))
+    told = quoted(order, found.batches, asks[order.provider])
+    if told.amount is None:
+        return replace(told, amount=found.price)
+    if told.asked < totals.batches and told.segments:
+        return replace(told, amount=round(told.amount * totals.segments / told.segments, 2))
+    return told
 
 
 # --- Shown --------------------------------------------------------------------------------------------------
@@ -174,6 +163,7 @@ def as_data(
         "price": None if price.amount is None else reporting.amount(price.amount),
         "currency": price.currency,
         "requests_priced": price.asked,
+        "within_budget": None if price.amount is None or order.budget is None else price.amount <= order.budget,
         "seconds": _seconds(runtime, order, totals),
         "waits": [reporting.waiting(one) for one in found.waits],
         "samples": [
@@ -241,10 +231,13 @@ def _show_price(order: Order, price: Quote, totals: PlanTotals) -> None:
     if price.amount is None:
         say(f"price: not known; DISPATCHER_{order.provider.upper()}__PRICE says what a segment costs")
         return
-    about = 0 < price.asked < totals.batches
-    shown = f"{price.amount:f} {printable(price.currency or '')}".rstrip()
-    source = f", by the first {price.asked} of {totals.batches:,} requests" if about else ""
+    some = 0 < price.asked < totals.batches
+    about = some or not price.exact
+    shown = f"{price.amount.normalize() if about else price.amount:f} {printable(price.currency or '')}".rstrip()
+    source = f", by the first {price.asked} of {totals.batches:,} requests" if some else ""
     click.echo(f"price: {'about ' if about else ''}{shown}{source}")
+    if order.budget is not None and price.amount > order.budget:
+        click.echo(f"budget: {order.budget:,f} is less than that: it will pause on the way")
 
 
 def _show_waits(found: Preflight) -> None:

@@ -4,7 +4,7 @@ import click
 
 from dispatcher import privacy
 from dispatcher.cli.opening import WHO, opened
-from dispatcher.cli.output import json_option, print_json
+from dispatcher.cli.output import json_option, make_sure, print_json
 from dispatcher.errors import UsageError
 from dispatcher.msisdn import InvalidNumber, mask, normalise
 
@@ -29,7 +29,7 @@ def forget(context: click.Context, number: str, *, country: str | None, yes: boo
         except InvalidNumber as error:
             raise UsageError(f"{mask(number)}: {error}") from None
         if not yes:
-            click.confirm(f"erase {mask(wanted)} from every campaign? This cannot be undone", abort=True)
+            make_sure(f"erase {mask(wanted)} from every campaign? This cannot be undone", "nobody was forgotten")
         done = privacy.forget(runtime.ledger, wanted, country=home, who=WHO, now=runtime.clock())
     if as_json:
         told = {"messages": done.messages, "suppressed": done.suppressed}
@@ -67,7 +67,9 @@ def erase(campaign: str, *, yes: bool, as_json: bool) -> None:
                 " it can be erased when it has ended and no receipt is waited for"
             )
         if not yes:
-            click.confirm(f"erase {found.totals.rows:,} rows of {found.public_id}? This cannot be undone", abort=True)
+            make_sure(
+                f"erase {found.totals.rows:,} rows of {found.public_id}? This cannot be undone", "nothing was erased"
+            )
         messages = runtime.ledger.privacy.erase(found.public_id, who=WHO, now=runtime.clock())
     if as_json:
         print_json({"campaign": found.public_id, "messages": messages})

@@ -67,13 +67,12 @@ def report(
 
 
 def _write_page(runtime: Runtime, campaign: Campaign, file: Path) -> None:
-    limits = runtime.limits(campaign.provider)
     found = reporting.summarise(runtime.ledger, campaign)
+    limits = {name: runtime.limits(name) for name in {one.provider for one in found.attempts}}
     reporting.write_page(
         found,
         file,
-        limit=limits.requests_per_second,
-        segments_limit=limits.segments_per_second,
+        limits={name: (one.requests_per_second, one.segments_per_second) for name, one in limits.items()},
         now=runtime.clock(),
     )
     click.echo(f"the page of campaign {campaign.public_id} is in {printable(file)}", err=True)
@@ -139,11 +138,15 @@ def _sum_up(runtime: Runtime, campaign: Campaign, *, as_json: bool) -> None:
         reasons = [(one["state"], printable(one["reason"]), one["messages"]) for one in plain["reasons"][:_SHOWN]]
         out.print(table([("state", False), ("reason", False), ("rows", True)], reasons))
         click.echo()
-    rough = f" at most: {campaign.provider} tells whole minutes" if found.coarse else ""
-    for name, seconds in plain["seconds_to_delivery"].items():
-        if seconds is not None:
-            took = f"{seconds:.1f} s" if seconds < 60 else duration(seconds)
-            click.echo(f"{name[1:]} % of those delivered had it within {took}{rough}")
+    times = [
+        f"{f'{seconds:.1f} s' if seconds < 60 else duration(seconds)} ({name[1:]} %)"
+        for name, seconds in plain["seconds_to_delivery"].items()
+        if seconds is not None
+    ]
+    if times:
+        click.echo(f"delivered within {', '.join(times)}")
+    if found.coarse:
+        click.echo(found.coarse_in_words)
     if found.waiting:
         click.echo(f"{many(found.waiting, 'message')} still to be sent, or without a receipt so far")
     click.echo(f"requests: {plain['requests']:,}")

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
+from types import MappingProxyType
 from typing import Any
 
 import click
@@ -12,7 +13,7 @@ from dispatcher.cli.opening import WHO, opened
 from dispatcher.cli.output import console, json_option, print_json, table
 from dispatcher.cli.plain import printable
 from dispatcher.errors import UsageError
-from dispatcher.planning import Order, Tariff
+from dispatcher.planning import Asks, Order, Tariff
 from dispatcher.runtime import Runtime
 
 _NO_BUDGET = "none"
@@ -53,11 +54,18 @@ def what_may_be_spent(command: Callable[..., None]) -> Callable[..., None]:
     )(command)
 
 
-def with_prices(runtime: Runtime, order: Order, *, budget: Decimal | None = None, estimating: bool = False) -> Order:
+def with_prices(
+    runtime: Runtime,
+    order: Order,
+    *,
+    budget: Decimal | None = None,
+    estimating: bool = False,
+    asks: Asks = MappingProxyType({}),
+) -> Order:
     """Return the order with what the settings say of prices, and with a budget.
 
     Raises:
-        UsageError: a budget is to be held, and no price is known.
+        UsageError: a budget is to be held, no price is set, and the provider is none that `asks` can ask.
     """
     names = (order.provider, *order.fallbacks)
     sections = {name: runtime.settings.section(name) for name in names}
@@ -66,7 +74,7 @@ def with_prices(runtime: Runtime, order: Order, *, budget: Decimal | None = None
     capped = capped and not estimating
     for name in names:
         needed = budget is not None or sections[name].budget_per_day is not None
-        if needed and not estimating and not tariffs[name].known:
+        if needed and not estimating and not tariffs[name].known and name not in asks:
             variable = f"DISPATCHER_{name.upper()}__PRICE"
             raise UsageError(
                 f"a budget cannot be held without a price of {name}: set {variable} to what a segment costs,"

@@ -26,7 +26,7 @@ _RATE_SECONDS = 10.0
 _UNSENT = ("queued",)
 _REASONS = 4
 _HELD_LINES = 6
-_LAST_DAY = 6  # Monday is 0
+_WEEK = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 
 def show(status: dict[str, Any]) -> None:
@@ -185,11 +185,20 @@ def _cost(status: dict[str, Any]) -> str:
     return f"{status['cost']:,}" + (f", {status['refunded']:,} refunded" if status["refunded"] else "")
 
 
+def _days(days: list[str]) -> str:
+    if len(days) == len(_WEEK):
+        return "every day"
+    first = _WEEK.index(days[0])
+    if len(days) > 2 and days == list(_WEEK[first : first + len(days)]):
+        return f"{days[0]}-{days[-1]}"
+    return ", ".join(days)
+
+
 def _timing(timing: dict[str, Any]) -> list[tuple[str, str | None]]:
     """Return the rules by which it waits or takes its time, as (name, words)."""
     facts: list[tuple[str, str | None]] = []
     if timing["window"] is not None:
-        days = "every day" if timing["days"].count(",") == _LAST_DAY else timing["days"]
+        days = _days(timing["days"].split(","))
         holidays = ", no public holidays" if timing["skip_holidays"] else ""
         facts.append(("hours", f"{timing['window']}, {days}{holidays}, by the recipients' clocks"))
     if timing["spread_seconds"] is not None:

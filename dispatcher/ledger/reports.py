@@ -88,12 +88,13 @@ class Reports:
         """Yield what became of every message, in no particular order."""
         with self._database.read() as tx:
             for row in tx.stream(
-                "SELECT m.msisdn, m.state, m.reason, m.settled_at, b.submitted_at, b.scheduled_for FROM batch b"
+                "SELECT m.msisdn, m.state, m.reason, m.settled_at, b.submitted_at, b.scheduled_for, b.provider FROM batch b"
                 f" JOIN message m ON {MESSAGES_OF_BATCH} WHERE b.campaign_id = :id",
                 id=campaign.id,
             ):
                 began = max(row.submitted_at or 0, row.scheduled_for or 0)
                 yield Fate(
+                    provider=row.provider,
                     number=int(row.msisdn),
                     state=row.state,
                     reason=row.reason,
@@ -119,13 +120,14 @@ class Reports:
             return [
                 Attempt(
                     began_at=_at(row.started_at),
+                    provider=row.provider,
                     seconds=None if row.ended_at is None else (row.ended_at - row.started_at) / 1e6,
                     messages=row.messages,
                     segments=row.segments,
                     outcome=row.outcome,
                 )
                 for row in tx.rows(
-                    "SELECT a.started_at, a.ended_at, a.outcome, b.messages, b.segments FROM batch b"
+                    "SELECT a.started_at, a.ended_at, a.outcome, b.messages, b.segments, b.provider FROM batch b"
                     " JOIN attempt a ON a.batch_id = b.id WHERE b.campaign_id = :id ORDER BY a.started_at",
                     id=campaign.id,
                 )

@@ -222,6 +222,7 @@ class ReportLine:
 class Fate:
     """What became of one message, for sums over many: times in seconds since 1970."""
 
+    provider: str  # who has it, or is to have it
     number: int  # negative where only a pseudonym is left
     state: str
     reason: str | None
@@ -245,6 +246,7 @@ class Attempt:
     """One request to submit a batch: when it began, how many seconds it took, what it carried."""
 
     began_at: datetime
+    provider: str
     seconds: float | None
     messages: int
     segments: int

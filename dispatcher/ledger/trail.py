@@ -11,7 +11,7 @@ from dispatcher.ledger.rows import Claim
 
 _SHARDS = 8
 _LONGEST_REASON = 60
-_DIGITS = re.compile(r"\d{3,}")  # an id in a reason would make each of them one of its own
+_DIGITS = re.compile(r"\d{5,}")  # an id in a reason would make each of them one of its own; codes are shorter
 
 
 def note(

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dispatcher.errors import InputError, UsageError
 from dispatcher.ledger import Campaign, Ledger
 from dispatcher.message import MessageState
-from dispatcher.planning.enqueue import Order
+from dispatcher.planning.order import Order
 from dispatcher.planning.reading.rows import Chunk
 from dispatcher.template import compile_template, unpack_fields
 

@@ -1,12 +1,12 @@
 """Enqueues a campaign: plans its recipients into the ledger as a draft, and makes it live in one last commit."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from types import MappingProxyType
+from typing import BinaryIO
 
 from dispatcher.calm import calm
 from dispatcher.errors import InputError, UsageError
@@ -18,11 +18,12 @@ from dispatcher.planning.cutting import Cutter
 from dispatcher.planning.guard import Guard
 from dispatcher.planning.keeping import kept
 from dispatcher.planning.leaving_out import LeftOut, left_out
+from dispatcher.planning.order import Order
 from dispatcher.planning.plan import Plan, Seen
 from dispatcher.planning.preflight import Preflight
-from dispatcher.planning.pricing import Tariff
+from dispatcher.planning.quoting import Asks
 from dispatcher.planning.reading.rows import Reader
-from dispatcher.planning.recipients import Reading, Recipients, open_recipients
+from dispatcher.planning.recipients import Recipients, open_recipients
 from dispatcher.planning.variants import Missing, Variants
 from dispatcher.planning.zoning import Times, ZonedCutter
 from dispatcher.provider import Capabilities
@@ -41,37 +42,6 @@ _ASKED_BY = {
     "reconcilable": "--reconcilable",
 }
 """Which option of the command a campaign option comes from."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
-    """What is to be sent: everything about a campaign but its recipients."""
-
-    public_id: str
-    name: str
-    provider: str
-    text: str
-    phone_column: str | None = None  # None: to be found in the list
-    country: str | None = None
-    country_column: str | None = None
-    reading: Reading = field(default_factory=Reading)
-    sender: str | None = None
-    send_at: datetime | None = None
-    key: str | None = None
-    options: Mapping[str, str] = field(default_factory=dict)
-    rules: Mapping[str, Any] = field(default_factory=dict)  # see Campaign.rules
-    brand: str = ""
-    fallbacks: Sequence[str] = ()
-    priority: int = 0
-    expires_at: datetime | None = None
-    budget: Decimal | None = None
-    segment_price: Decimal | None = None
-    retry_of: str | None = None
-    variants: Mapping[str, str] = field(default_factory=dict)  # name → text, for some of the recipients
-    text_by: str | None = None  # the column that names their text; None: that of the rules
-    adds_to: Campaign | None = None  # add to this campaign instead of making one
-    tariffs: Mapping[str, Tariff] = field(default_factory=dict)  # what a segment costs, by provider
-    price_needed: bool = False  # since a budget is to be held
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,12 +67,14 @@ def enqueue(
     progress: Callable[[PlanTotals], None] = lambda _: None,
     preflight: Preflight | None = None,
     settle: Callable[[Enqueued], None] | None = None,
+    asks: Asks = MappingProxyType({}),
 ) -> Enqueued:
     """Plan a recipient list for a provider and make the campaign live, in bounded memory.
 
     The draft sends nothing until the last commit: killed before it, nothing is sent, and running again is safe.
     The key of a campaign that there is already gives that campaign, and plans nothing. `preflight` looks on. `settle`
     is called when all is planned and nothing is live yet, however long it takes: what it raises leaves nothing behind.
+    Where a budget is to be held, providers that tell their prices are asked by `asks`.
 
     Raises:
         InputError: the list or the text cannot be planned; nothing is left of it.
@@ -126,25 +98,25 @@ def enqueue(
         )
         if into is not None:
             plan.know(ledger.reports.rows_by_number(into))
-        guard = Guard(
-            provider=order.provider,
-            tariffs=order.tariffs,
-            price_needed=order.price_needed,
-            canary=order.rules.get("canary", {}).get("messages"),
-        )
+        guard = Guard(order, asks=asks)
         steps = guard.steps(located(plan, recipients))
         if preflight is not None:
             steps = preflight.steps(steps)
+
+        def planned(campaign: Campaign | None = None) -> Enqueued:
+            return Enqueued(
+                campaign=campaign,
+                totals=guard.totals(plan.totals),
+                repaired=plan.numbers.many_repaired,
+                notes=[*told(order, plan, recipients), *guard.notes],
+            )
+
         if dry_run:
             for _ in steps:
                 progress(plan.totals)
             check_not_empty(plan.totals, recipients)
-            return Enqueued(
-                campaign=None,
-                totals=guard.totals(plan.totals),
-                repaired=plan.numbers.many_repaired,
-                notes=told(order, plan, recipients),
-            )
+            guard.find_prices()
+            return planned()
         new = NewCampaign(
             public_id=order.public_id,
             key=order.key,
@@ -172,17 +144,11 @@ def enqueue(
         try:
             _write(ledger, campaign_id, plan, steps, clock=clock, progress=progress)
             check_not_empty(plan.totals, recipients)
-            guard.write(ledger, campaign_id)
-            if settle is not None:
-                with kept(ledger, campaign_id, clock=clock):
-                    settle(
-                        Enqueued(
-                            campaign=None,
-                            totals=guard.totals(plan.totals),
-                            repaired=plan.numbers.many_repaired,
-                            notes=told(order, plan, recipients),
-                        )
-                    )
+            with kept(ledger, campaign_id, clock=clock):
+                guard.find_prices()
+                guard.write(ledger, campaign_id)
+                if settle is not None:
+                    settle(planned())
         except BaseException:
             # Also on Ctrl-C. A kill leaves a draft that never sends, and that the next enqueue or worker removes.
             ledger.plans.discard(campaign_id)
@@ -194,12 +160,7 @@ def enqueue(
             ledger.plans.finish(campaign_id, totals, who=who, now=clock())
         else:
             ledger.plans.add(campaign_id, into, totals, who=who, now=clock())
-    return Enqueued(
-        campaign=ledger.campaigns.get(order.public_id if into is None else into.public_id),
-        totals=totals,
-        repaired=plan.numbers.many_repaired,
-        notes=told(order, plan, recipients),
-    )
+        return planned(ledger.campaigns.get(order.public_id if into is None else into.public_id))
 
 
 def make_plan(
@@ -339,7 +300,7 @@ def told(order: Order, plan: Plan, recipients: Recipients) -> list[str]:
         *([f"numbers from column {column}"] if guessed else []),
         *recipients.notes,
         *plan.numbers.notes,
-        *(f"nobody gets the text for {name}: no row says so" for name in plan.variants.unused),
+        *(f"nobody gets the text for {name}: no row that becomes a message says so" for name in plan.variants.unused),
     ]
 
 

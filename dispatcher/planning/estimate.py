@@ -1,7 +1,7 @@
 """Estimates a campaign before it is enqueued: what it comes to, what it costs, how long it takes."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -10,12 +10,13 @@ from typing import BinaryIO
 
 from dispatcher.calm import calm
 from dispatcher.ledger import PlannedBatch, PlanTotals
-from dispatcher.planning.enqueue import Order, check_not_empty, check_options, located, make_plan, told
+from dispatcher.planning.enqueue import check_not_empty, check_options, located, make_plan, told
 from dispatcher.planning.leaving_out import LeftOut
+from dispatcher.planning.order import Order
 from dispatcher.planning.pricing import Forecast, Tariff
+from dispatcher.planning.quoting import Ask, quoted
 from dispatcher.planning.recipients import open_recipients
-from dispatcher.provider import Capabilities, OutgoingBatch, Price
-from dispatcher.rendering import render_batch
+from dispatcher.provider import Capabilities
 from dispatcher.throughput import Limits
 
 
@@ -28,6 +29,7 @@ class Estimate:
     currency: str | None
     seconds: float | None
     repaired: int = 0  # as of Enqueued
+    exact: bool = True  # the provider told the price of these very texts
     notes: Sequence[str] = ()
 
 
@@ -39,7 +41,7 @@ def estimate(
     limits: Limits,
     suppressed: LeftOut,
     now: datetime,
-    ask_price: Callable[[OutgoingBatch], Price] | None = None,
+    ask_price: Ask | None = None,
 ) -> Estimate:
     """Plan without changing anything, asking the price of each batch where the provider tells it.
 
@@ -47,10 +49,11 @@ def estimate(
 
     Raises:
         InputError: as for enqueueing.
-        ProviderError: the price could not be had.
     """
     price: Decimal | None = None if ask_price is None else Decimal(0)
     currency: str | None = None
+    why: str | None = None
+    exact = True
     check_options(order, capabilities)
     with calm(), open_recipients(source, order.reading) as recipients:
         plan = make_plan(order, recipients, capabilities=capabilities, suppressed=suppressed, now=now)
@@ -63,9 +66,11 @@ def estimate(
             if ask_price is None:
                 continue
             number += 1
-            quoted = ask_price(outgoing(order, step, number))
-            currency = quoted.currency or currency
-            price = None if price is None or quoted.amount is None else price + quoted.amount
+            found = quoted(order, [step], ask_price, first=number)
+            currency, why, exact = found.currency or currency, found.why, exact and found.exact
+            price = None if price is None or found.amount is None else price + found.amount
+            if price is None:
+                ask_price = None  # nor would it tell of the others
         check_not_empty(plan.totals, recipients)
     totals = plan.totals
     if price is None and forecast.price is not None and not forecast.unpriced:
@@ -76,7 +81,11 @@ def estimate(
         currency=currency,
         seconds=seconds_to_send(totals, limits),
         repaired=plan.numbers.many_repaired,
-        notes=told(order, plan, recipients),
+        exact=exact,
+        notes=[
+            *told(order, plan, recipients),
+            *([] if why is None else [f"{order.provider} did not tell its price ({why})"]),
+        ],
     )
 
 
@@ -91,19 +100,3 @@ def seconds_to_send(totals: PlanTotals, limits: Limits) -> float | None:
         if limit
     ]
     return math.ceil(max(times)) if times else None
-
-
-def outgoing(order: Order, batch: PlannedBatch, number: int) -> OutgoingBatch:
-    """Return batch `number` of an order as it would go out."""
-    return render_batch(
-        campaign=order.public_id,
-        number=number,
-        template=order.text if batch.variant is None else order.variants[batch.variant],
-        fields=batch.fields,
-        positions=range(len(batch.numbers)),
-        numbers=batch.numbers,
-        rows=batch.rows,
-        segments=batch.segments,
-        sender=order.sender,
-        options=order.options,
-    )

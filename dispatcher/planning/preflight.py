@@ -11,6 +11,7 @@ from dispatcher.hours import LocalHours, from_rules, parse_place
 from dispatcher.ledger.rows import ExcludedRow, Exclusion, PlannedBatch
 from dispatcher.planning.plan import Seen
 from dispatcher.planning.pricing import Forecast, Tariff
+from dispatcher.planning.quoting import BATCHES_ASKED
 from dispatcher.release import Held
 from dispatcher.segments import Encoding, count_segments, what_needs_ucs2
 from dispatcher.transliteration import transliterate
@@ -18,9 +19,6 @@ from dispatcher.transliteration import transliterate
 SAMPLES = 3
 EXAMPLES = 3
 """How many rows are named for each reason."""
-
-BATCHES_KEPT = 10
-"""Of so many requests the provider is asked the price; that of the others is reckoned from it."""
 
 _REASONS_KEPT = 50  # what a list can be made to say is not without end
 _SIGNS_KEPT = 1_000
@@ -125,7 +123,7 @@ class Preflight:
         for step in steps:
             if isinstance(step, PlannedBatch):
                 self.forecast.add(step.numbers, step.segments)
-                if len(self.batches) < BATCHES_KEPT:
+                if len(self.batches) < BATCHES_ASKED:
                     self.batches.append(step)
                 until = step.send_at or step.due_at
                 if step.zone is not None and until > self._start:

@@ -9,7 +9,7 @@ from dispatcher.campaign import FINAL_CAMPAIGN_STATES, CampaignState
 from dispatcher.ledger import Campaign, Ledger
 from dispatcher.message import MessageState
 from dispatcher.msisdn import e164
-from dispatcher.planning.enqueue import Order
+from dispatcher.planning.order import Order
 from dispatcher.planning.preflight import Sample
 from dispatcher.planning.recipients import Reading
 from dispatcher.template import literal

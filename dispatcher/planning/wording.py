@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from dispatcher.errors import InputError
-from dispatcher.planning.enqueue import Order
+from dispatcher.planning.order import Order
 from dispatcher.planning.variants import Missing
 from dispatcher.template import TemplateError, rewrite
 from dispatcher.transliteration import transliterate

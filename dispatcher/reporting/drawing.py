@@ -1,6 +1,7 @@
 """Draws small plots as HTML with SVG in it, to stand in a page that loads nothing; letters keep their size at any width.
 
-A plot's x runs from 0 to 1 across its width; its y is in the plot's own unit, from 0 up to a round number.
+A plot's x runs from 0 to 1 across its width; its y is in the plot's own unit, from 0 up to a round number. A unit is told
+as "messages, by what".
 """
 
 import math
@@ -53,7 +54,7 @@ def columns(
             drawn.append(
                 f'<rect class="fill-{_class(layer.name)}" x="{at * width + width * (1 - _BAR) / 2:.2f}"'
                 f' y="{_y(base + value, top):.2f}" width="{width * _BAR:.2f}" height="{_y(0, top) - _y(value, top):.2f}">'
-                f"<title>{escape(label(at))}: {plain(value)} {escape(unit)}{_of(layer, layers)}</title></rect>"
+                f"<title>{escape(label(at))}: {plain(value)} {escape(unit.partition(',')[0])}{_of(layer, layers)}</title></rect>"
             )
             base += value
     return _framed("".join(drawn), axis, ticks=ticks, title=title, unit=unit, limit=limit, key=_key(layers))

@@ -10,7 +10,7 @@ from typing import Any
 from dispatcher.errors import UsageError
 from dispatcher.message import MessageState
 from dispatcher.reporting.drawing import meter, shares
-from dispatcher.reporting.plots import delivery, latency, pace, seconds_in_words, to_delivery
+from dispatcher.reporting.plots import Limits, delivery, latency, pace, seconds_in_words, to_delivery
 from dispatcher.reporting.style import STYLE
 from dispatcher.reporting.summary import NETWORK, Summary, delivered_share
 
@@ -19,21 +19,19 @@ _REASONS = 15
 _BEST = MessageState.DELIVERED.value
 
 
-def write_page(
-    summary: Summary, file: Path, *, limit: float | None, now: datetime, segments_limit: float | None = None
-) -> None:
-    """Write the page. The limits are the provider's requests and segments a second, drawn beside the pace.
+def write_page(summary: Summary, file: Path, *, limits: Limits, now: datetime) -> None:
+    """Write the page, with the limits of each provider drawn beside the pace.
 
     Raises:
         UsageError: the file cannot be written.
     """
     try:
-        file.write_text(_page(summary, limit=limit, segments_limit=segments_limit, now=now), encoding="utf-8")
+        file.write_text(_page(summary, limits=limits, now=now), encoding="utf-8")
     except OSError as error:
         raise UsageError(f"{file} cannot be written: {error.strerror}") from None
 
 
-def _page(summary: Summary, *, limit: float | None, segments_limit: float | None, now: datetime) -> str:
+def _page(summary: Summary, *, limits: Limits, now: datetime) -> str:
     campaign = summary.campaign
     name = escape(f"{campaign['name']}")
     parts = [
@@ -49,7 +47,7 @@ def _page(summary: Summary, *, limit: float | None, segments_limit: float | None
         _cards(summary),
         _states(campaign),
         _section("Delivery over time", delivery(summary), wide=True),
-        _section("Throughput against the limit", pace(summary, limit, segments_limit), wide=True),
+        _section("Throughput against the limit", pace(summary, limits), wide=True),
         '<div class="two">',
         _section("How long requests took", latency(summary)),
         _section("From submission to delivery", to_delivery(summary)),

@@ -1,16 +1,21 @@
 """Plots of a campaign: what was sent and delivered over time, the pace beside the limit, how long things took."""
 
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from html import escape
 
+from dispatcher.ledger import Attempt
 from dispatcher.reporting.drawing import Layer, Tick, columns, curves, rounded
 from dispatcher.reporting.summary import Summary
 
 _POINTS = 120
 _BINS = 80
 _TIME_BINS = 40
-_TICKS = 6
+_TICKS = 5
+Limits = Mapping[str, tuple[float | None, float | None]]
+"""Each provider's requests and segments a second; None where it has no such limit."""
+
 _STEPS = [1.0, 2.0, 5.0, 10.0, 15.0, 30.0]
 _STEPS += [60 * each for each in _STEPS] + [3600.0 * each for each in (1, 2, 3, 6, 12)]
 _STEPS += [86_400.0 * each for each in (1, 2, 5, 10, 30, 90)]
@@ -29,7 +34,7 @@ def delivery(summary: Summary) -> str:
         for one in summary.attempts
         if one.outcome in ("submitted", "unknown")
     ]
-    delivered = [at + (60.0 if summary.coarse else 0.0) for at in summary.delivered_at]
+    delivered = summary.delivered_at
     instants = [at for at, _ in sent] + ([delivered[0], delivered[-1]] if delivered else [])
     if not instants:
         return ""
@@ -50,37 +55,41 @@ def delivery(summary: Summary) -> str:
     )
     if not delivered:
         return drawn + _note("No message is known to be delivered yet.")
-    provider = summary.campaign["provider"]
-    return drawn + (
-        _note(f"{provider} tells whole minutes: a message is drawn at their end.") if summary.coarse else ""
-    )
+    return drawn + _note(summary.coarse_in_words)
 
 
-def pace(summary: Summary, limit: float | None, segments_limit: float | None) -> str:
+def pace(summary: Summary, limits: Limits) -> str:
     """Return the requests a second over time, by what came of them; and the segments, where they have a limit."""
-    if not summary.attempts:
-        return ""
-    begun = [one.began_at.timestamp() for one in summary.attempts]
+    names = list(dict.fromkeys(one.provider for one in summary.attempts))
+    plots = [
+        _pace_at(
+            [one for one in summary.attempts if one.provider == name], *limits.get(name, (None, None)), name=name
+        )
+        for name in names
+    ]
+    return "".join(plots)
+
+
+def _pace_at(attempts: Sequence[Attempt], limit: float | None, segments_limit: float | None, *, name: str) -> str:
+    begun = [one.began_at.timestamp() for one in attempts]
     first, last = _span(begun[0], begun[-1])
     width = rounded(last - first, _STEPS, most=_BINS)
     first -= first % width
     count = int((last - first) / width) + 1
     end = first + count * width
-    counts = {name: [0.0] * count for name in ("answered", "not sent", "answer lost", _UNDER_WAY)}
+    counts = {outcome: [0.0] * count for outcome in ("answered", "not sent", "answer lost", _UNDER_WAY)}
     segments = [0.0] * count
-    for at, one in zip(begun, summary.attempts, strict=True):
+    for at, one in zip(begun, attempts, strict=True):
         place = int((at - first) / width)
         counts[_OUTCOMES.get(one.outcome or "", _UNDER_WAY)][place] += 1 / width
         segments[place] += one.segments / width
-    layers = [Layer(name=name, values=values) for name, values in counts.items() if any(values)]
-    ticks = _clock(first, end)
-    label = _named(first, width)
+    ticks, label = _clock(first, end), _named(first, width)
     drawn = columns(
-        layers,
+        [Layer(name=outcome, values=values) for outcome, values in counts.items() if any(values)],
         label=label,
         ticks=ticks,
-        title="Requests a second",
-        unit="requests a second, by time (UTC)",
+        title=f"Requests a second to {name}",
+        unit=f"requests a second to {name}, by time (UTC)",
         limit=limit,
         whole=False,
     )
@@ -89,8 +98,8 @@ def pace(summary: Summary, limit: float | None, segments_limit: float | None) ->
             [Layer(name="segments", values=segments)],
             label=label,
             ticks=ticks,
-            title="Segments a second",
-            unit="segments a second, by time (UTC)",
+            title=f"Segments a second to {name}",
+            unit=f"segments a second to {name}, by time (UTC)",
             limit=segments_limit,
             whole=False,
         )
@@ -107,11 +116,9 @@ def latency(summary: Summary) -> str:
 
 def to_delivery(summary: Summary) -> str:
     """Return how the times from submission to delivery are spread."""
-    values = [summary.longest(value) for value in summary.to_delivery]
-    drawn = _histogram(values, title="From submission to delivery", unit="messages", by="time until delivered")
-    if drawn and summary.coarse:
-        drawn += _note(f"At most: {summary.campaign['provider']} tells whole minutes.")
-    return drawn
+    title = "From submission to delivery"
+    drawn = _histogram(summary.to_delivery, title=title, unit="messages", by="time until delivered")
+    return drawn + _note(summary.coarse_in_words) if drawn else ""
 
 
 def seconds_in_words(value: float) -> str:
@@ -186,4 +193,4 @@ def _named(first: float, width: float) -> Callable[[int], str]:
 
 
 def _note(text: str) -> str:
-    return f'<p class="soft">{text}</p>'
+    return f'<p class="soft">{escape(text)}</p>' if text else ""

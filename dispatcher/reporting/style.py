@@ -66,7 +66,7 @@ i {{ display: inline-block; width: .75em; height: .75em; border-radius: 3px; mar
 .meter span {{ display: block; height: 100%; border-radius: 4px; background: var(--delivered); }}
 figure {{ display: grid; grid-template-columns: auto minmax(0, 1fr); margin: 0; font-size: .75rem; color: var(--soft);
   font-variant-numeric: tabular-nums; }}
-figure + .soft {{ margin: .4rem 0 0; }} figure + figure {{ margin-top: 1rem; }}
+figure + .soft {{ margin: .4rem 0 0; }} figure + figure, .soft + figure {{ margin-top: 1.25rem; }}
 figcaption {{ grid-column: 1 / 3; display: flex; flex-wrap: wrap; gap: 0 1rem; margin-bottom: .9rem; }}
 figcaption .unit {{ margin-right: auto; }}
 .y {{ position: relative; height: 11rem; min-width: 2.6rem; }}

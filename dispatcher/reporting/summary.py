@@ -41,9 +41,9 @@ class Summary:
     by_country: dict[str, Counter[str]] = field(default_factory=dict)  # country → state → messages
     by_network: dict[str, Counter[str]] = field(default_factory=dict)  # see NETWORK
     reasons: Counter[tuple[str, str]] = field(default_factory=Counter)  # (state, or kind of exclusion, reason) → rows
-    to_delivery: Sequence[float] = ()  # sorted: from submission to delivery
-    delivered_at: Sequence[float] = ()  # sorted: seconds since 1970
-    coarse: bool = False  # the provider tells whole minutes: each of these times is the longest it can have been
+    to_delivery: Sequence[float] = ()  # sorted: from submission to delivery, at the longest
+    delivered_at: Sequence[float] = ()  # sorted: seconds since 1970, at the latest
+    coarse: Sequence[str] = ()  # the providers that tell whole minutes: theirs are the longest that it can have been
     attempts: Sequence[Attempt] = ()
 
     @property
@@ -55,12 +55,13 @@ class Summary:
         """Return within how many seconds so many percent of what was delivered had been."""
         if not self.to_delivery:
             return None
-        return self.longest(self.to_delivery[min(len(self.to_delivery) - 1, len(self.to_delivery) * percent // 100)])
+        return self.to_delivery[min(len(self.to_delivery) - 1, len(self.to_delivery) * percent // 100)]
 
-    def longest(self, seconds: float) -> float:
-        """Return the longest that a time of `to_delivery` can have been."""
-        # A receipt of 11:30 may be of 11:30:59; and two clocks are never quite the same.
-        return max(0.0, seconds + _MINUTE if self.coarse else seconds)
+    @property
+    def coarse_in_words(self) -> str:
+        """Whose times are the longest that they can have been; "" where nobody's are."""
+        names = " and ".join(self.coarse)
+        return f"at most: {names} {'tells' if len(self.coarse) == 1 else 'tell'} whole minutes" if names else ""
 
     def plain(self) -> dict[str, Any]:
         """Return it for programs."""
@@ -74,7 +75,7 @@ class Summary:
                 for (state, reason), many in self.reasons.most_common()
             ],
             "seconds_to_delivery": {f"p{percent}": self.percentile(percent) for percent in PERCENTILES},
-            "whole_minutes": self.coarse,
+            "whole_minutes": bool(self.coarse),
             "requests": len(self.attempts),
             "waiting": self.waiting,
         }
@@ -85,8 +86,8 @@ def summarise(ledger: Ledger, campaign: Campaign) -> Summary:
     found = Summary(campaign=status(ledger, campaign))
     countries: dict[str, str] = {}
     networks: dict[str, str] = {}
-    took, delivered = array("d"), array("d")
-    coarse = True
+    took: dict[str, array[float]] = {}
+    delivered: dict[str, array[float]] = {}
     for line in ledger.reports.fates(campaign):
         digits = str(line.number)
         country = countries.get(digits[:_COUNTRY_DIGITS])
@@ -101,14 +102,18 @@ def summarise(ledger: Ledger, campaign: Campaign) -> Summary:
         if line.reason:
             found.reasons[line.state, _ID.sub("…", line.reason)] += 1
         if line.state == MessageState.DELIVERED.value and line.settled_at is not None:
-            delivered.append(line.settled_at)
-            coarse = coarse and line.settled_at % _MINUTE == 0
+            delivered.setdefault(line.provider, array("d")).append(line.settled_at)
             if line.began_at is not None:
-                took.append(line.settled_at - line.began_at)
+                took.setdefault(line.provider, array("d")).append(line.settled_at - line.began_at)
     for (kind, reason), many in ledger.reports.excluded_reasons(campaign).items():
         found.reasons[kind, reason.removeprefix(f"{kind}: ")] += many
-    found.coarse = coarse and bool(delivered)
-    found.to_delivery, found.delivered_at = sorted(took), sorted(delivered)
+    found.coarse = sorted(name for name, ats in delivered.items() if all(at % _MINUTE == 0 for at in ats))
+    # A receipt of 11:30 may be of 11:30:59; and two clocks are never quite the same.
+    late = dict.fromkeys(found.coarse, _MINUTE)
+    found.to_delivery = sorted(
+        max(0.0, seconds + late.get(name, 0.0)) for name, times in took.items() for seconds in times
+    )
+    found.delivered_at = sorted(at + late.get(name, 0.0) for name, ats in delivered.items() for at in ats)
     found.attempts = ledger.reports.attempts(campaign)
     return found
 

@@ -16,9 +16,9 @@ SENDS = {"bsg": "/campaigns", "netsapiens": "/messages", "sakari": "/messages"}
 
 @pytest.fixture(scope="module")
 def priced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
-    """A stack that knows prices, with small requests where that can be set."""
+    """A stack that knows prices, with small requests where that can be set; BSG tells its own."""
     with made_home(tmp_path_factory.mktemp("priced")) as made:
-        made.environment |= {f"DISPATCHER_{name.upper()}__PRICE": "1" for name in providers.names()}
+        made.environment |= {f"DISPATCHER_{name.upper()}__PRICE": "1" for name in providers.names() if name != "bsg"}
         made.environment |= {
             "DISPATCHER_BSG__MESSAGES_PER_REQUEST": "20",
             "DISPATCHER_SAKARI__MESSAGES_PER_REQUEST": "20",
@@ -65,6 +65,23 @@ def test_a_budget_pauses_and_a_raised_one_goes_on_at_each_provider(priced: Home)
         assert status["money"]["committed"] == many
         assert len(priced.texts(f"{name} ")) == many
     assert priced.sandbox.record.duplicates() == []
+
+
+def test_a_provider_that_tells_its_price_needs_none_in_the_settings(priced: Home) -> None:
+    people = str(priced.people(60, name="told.csv"))
+    args = ("enqueue", people, "--provider", "bsg", "--text", "Hi {first_name}", "--at", "2099-01-01T00:00Z")
+    assert priced.json("estimate", people, "--provider", "bsg", "--text", "Hi {first_name}")["price"] == 60
+    dry = priced.json(*args, "--budget", "50", "--dry-run")
+    assert (dry["preflight"]["price"], dry["preflight"]["requests_priced"]) == (60, 3)
+    assert dry["preflight"]["within_budget"] is False
+    assert dry["notes"] == ["bsg tells a price of 1 USD a segment: the budget is held by it"]
+    found = priced.json(*args, "--budget", "50")
+    assert found["notes"] == dry["notes"]
+    assert priced.status(found["campaign"])["money"]["segment_price"] == 1
+    priced.sandbox.fault("500", provider="bsg", path_contains="price")
+    why = priced.run(*args, "--budget", "50", code=2).stderr
+    assert "a budget cannot be held: bsg did not tell its price (" in why
+    assert "set DISPATCHER_BSG__PRICE to what a segment costs" in why
 
 
 def test_the_breaker_stops_what_goes_wrong_at_each_provider(priced: Home) -> None:

@@ -534,7 +534,7 @@ def test_the_reasons_of_what_failed_are_counted(ledger: Ledger, enqueue: Enqueue
     refused = {
         0: Refusal(reason="BADDEST"),
         1: Refusal(reason="no credit, order 12345"),
-        2: Refusal(reason="BADDEST"),
+        2: Refusal(reason="MSG-020"),
     }
     answers = accepted(12, refused=refused)
     ledger.outcomes.submitted(taken, content, answers, now=NOW, receipt_window=WINDOW)
@@ -544,7 +544,8 @@ def test_the_reasons_of_what_failed_are_counted(ledger: Ledger, enqueue: Enqueue
     ]
     ledger.receipts.apply(told, asked={}, who="t", now=NOW)
     assert ledger.campaigns.counts(campaign).reasons == {
-        ("refused", "BADDEST"): 2,
+        ("refused", "BADDEST"): 1,
+        ("refused", "MSG-020"): 1,
         ("refused", "no credit, order …"): 1,
         ("undelivered", "FAILED"): 9,
     }

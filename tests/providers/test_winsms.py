@@ -274,8 +274,13 @@ def test_a_refusal_has_the_vendors_word_and_the_accounts_trouble_pauses() -> Non
     answers = submitted(batch_of(numbers), rows(*map(no, numbers, words), row(numbers[5])))
     assert [answers.refused[at].reason for at in range(5)] == [*words[:2], "no reason given", *words[3:]]
     assert [at for at in range(5) if answers.refused[at].opted_out] == [0]
-    assert answers.pause == "INSUFFICIENT CREDITS"
-    assert submitted(batch_of([A, B]), rows(row(A), no(B, "ACCOUNTLOCKED"))).pause == "ACCOUNTLOCKED"
+    assert answers.pause is not None
+    assert answers.pause.startswith("winsms: 1 of a request were refused: INSUFFICIENT CREDITS; ")
+    locked = submitted(batch_of([A, B]), rows(row(A), no(B, "ACCOUNTLOCKED"))).pause
+    assert (
+        locked
+        == "winsms: 1 of a request were refused: ACCOUNTLOCKED; `dispatcher retry … --refused` sends to them again"
+    )
 
 
 def test_credits_are_exact() -> None:

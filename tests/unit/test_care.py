@@ -11,6 +11,7 @@ import pytest
 from dispatcher.ledger import PlannedBatch
 from dispatcher.planning import count_rows
 from dispatcher.planning.guard import Guard
+from dispatcher.planning.order import Order
 from dispatcher.template import pack_fields, unpack_fields
 from tests.unit.test_cli import GOOD, HELLO, Run, people, run
 from tests.unit.test_operations import START
@@ -41,7 +42,8 @@ def test_the_canary_is_cut_off_exactly(canary: int, sizes: list[int], held: int)
         asked.append((campaign_id, batches))
 
     ledger = SimpleNamespace(care=SimpleNamespace(begin_canary=begin_canary))
-    guard = Guard(provider="winsms", tariffs={}, price_needed=False, canary=canary)
+    rules = {"canary": {"messages": canary}}
+    guard = Guard(Order(public_id="c1", name="x", provider="winsms", text="Hi", rules=rules), asks={})
     planned = [
         one for one in guard.steps([batch(1, 5), batch(6, 5), [], batch(11, 1)]) if isinstance(one, PlannedBatch)
     ]

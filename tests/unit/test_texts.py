@@ -171,4 +171,4 @@ def test_what_cannot_be_understood_is_refused(run: Run, ledger: Ledger, args: tu
 
 def test_a_text_that_nobody_gets_is_told(run: Run) -> None:
     found = enqueue(run, *BY, "--text-for", "es=Hola")
-    assert "nobody gets the text for es: no row says so" in found["notes"]
+    assert "nobody gets the text for es: no row that becomes a message says so" in found["notes"]

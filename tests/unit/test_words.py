@@ -11,6 +11,8 @@ from click.testing import CliRunner
 
 from dispatcher.cli import cli
 from dispatcher.ledger import Ledger
+from dispatcher.ledger.reports import Reports
+from dispatcher.ledger.rows import Fate
 from dispatcher.provider import Answers
 from dispatcher.reporting import NETWORK, harmless_number
 from tests.unit.test_preflight import on_a_terminal
@@ -57,6 +59,15 @@ def test_status_says_why_a_campaign_takes_its_time_and_that_no_cost_was_told(run
     told = json.loads(run("status", campaign, "--json"))
     assert told["timing"]["spread_seconds"] == 7200
     assert told["cost"] == 0
+
+
+@pytest.mark.parametrize(
+    ("days", "shown"), [("mon-sat", "mon-sat"), ("mon,wed", "mon, wed"), ("sat,sun", "sat, sun")]
+)
+def test_status_says_on_which_days(run: Run, days: str, shown: str) -> None:
+    campaign = enqueue(run, "--days", days, "--skip-holidays")
+    said = " ".join(run("status", campaign).split())
+    assert f"hours 00:00-24:00, {shown}, no public holidays, by the recipients' clocks" in said
 
 
 def test_the_summary_says_who_still_waits_why_rows_were_left_out_and_what_a_network_is(
@@ -148,3 +159,23 @@ def test_long_lines_go_on_below_on_a_terminal(
     assert code == 1
     assert "left out: 1 invalid: a spreadsheet cut it, as in 2.78E+10, and its digits are\r\n          lost:" in said
     assert max(len(line) for line in said.replace("\r", "").splitlines()) <= 80
+
+
+def test_a_no_is_told_as_what_it_came_to(run: Run) -> None:
+    assert "nobody was forgotten" in run("forget", "+12025550100", stdin="n\n", code=1)
+
+
+def test_whole_minutes_of_one_provider_are_not_those_of_another(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    nine = datetime(2026, 12, 1, 9, tzinfo=UTC).timestamp()
+    delivered = {"state": "delivered", "reason": None, "began_at": nine + 30}
+    fates = [
+        Fate(provider="winsms", number=12025550100, settled_at=nine, **delivered),  # at 09:00:59 at the latest
+        Fate(provider="bsg", number=12025550101, settled_at=nine + 31.5, **delivered),
+    ]
+    monkeypatch.setattr(Reports, "fates", lambda *_: iter(fates))
+    campaign = enqueue(run, provider="winsms,bsg")
+    told = json.loads(run("report", campaign, "--summary", "--json"))
+    assert told["seconds_to_delivery"] == {"p50": 30.0, "p90": 30.0, "p99": 30.0}
+    said = run("report", campaign, "--summary")
+    assert "delivered within 30.0 s (50 %)" in said
+    assert "at most: winsms tells whole minutes" in said

@@ -5,7 +5,7 @@ Marks in this file: K the vendor's document says so, I inferred, U unknown.
 
 import re
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache
@@ -273,8 +273,13 @@ def answers(batch: OutgoingBatch, answer: SendAnswer) -> Answers:
         costs=costs,
         refused=refused,
         missing=frozenset(range(len(batch))).difference(accepted, refused),
-        pause=next((account[key] for key in _OF_THE_ACCOUNT if key in account), None),
+        pause=next((_only_some(account[key], refused) for key in _OF_THE_ACCOUNT if key in account), None),
     )
+
+
+def _only_some(word: str, refused: Mapping[int, Refusal]) -> str:
+    many = sum(refusal.reason == word for refusal in refused.values())
+    return f"winsms: {many:,} of a request were refused: {word}; `dispatcher retry … --refused` sends to them again"
 
 
 def _positions(batch: OutgoingBatch, rows: Sequence[SendRow]) -> list[int | None]:
