@@ -153,7 +153,8 @@ def _postgresql(url: URL, pool_size: int) -> Engine:
         url.set(drivername="postgresql+psycopg"),
         pool_size=pool_size,
         max_overflow=pool_size,
-        connect_args={"connect_timeout": 10},
+        # What is said twice is said often: the driver would let it be parsed and planned anew five times.
+        connect_args={"connect_timeout": 10, "prepare_threshold": 1},
     )
 
     @event.listens_for(engine, "checkin")
