@@ -2,6 +2,7 @@
 
 import os
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -11,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, InvalidatePoolError, SQLAlchemyError
 from sqlalchemy.pool import QueuePool
 
 from dispatcher.errors import LedgerError, SettingsError
@@ -22,6 +23,9 @@ __all__ = ["Database", "Transaction", "micros", "millionths", "moment", "money"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _BUSY_SECONDS = 30
+_RESTED_SECONDS = 1.0
+"""A connection that nobody used for longer is asked whether it is still there."""
+
 _MILLION = Decimal(1_000_000)
 
 
@@ -59,13 +63,7 @@ class Database:
             import psycopg  # noqa: PLC0415 - SQLite needs none of it
 
             self._errors, self._unusable = (psycopg.Error, DBAPIError), (psycopg.OperationalError,)
-            self.engine = create_engine(
-                self.url.set(drivername="postgresql+psycopg"),
-                pool_size=pool_size,
-                max_overflow=pool_size,
-                pool_pre_ping=True,
-                connect_args={"connect_timeout": 10},
-            )
+            self.engine = _postgresql(self.url, pool_size)
         else:
             self.engine = _sqlite(self.url, pool_size)
             self._writers = Writers(self.engine.raw_connection, Path(f"{self.url.database}-turn"))
@@ -148,6 +146,31 @@ def _parsed(url: str) -> URL:
     if backend == "sqlite" and not parsed.database:
         raise SettingsError("DISPATCHER_LEDGER_URL: SQLite needs a file, for example sqlite:////var/lib/x/ledger.db")
     return parsed
+
+
+def _postgresql(url: URL, pool_size: int) -> Engine:
+    engine = create_engine(
+        url.set(drivername="postgresql+psycopg"),
+        pool_size=pool_size,
+        max_overflow=pool_size,
+        # What is said twice is said often: the driver would let it be parsed and planned anew five times.
+        connect_args={"connect_timeout": 10, "prepare_threshold": 1},
+    )
+
+    @event.listens_for(engine, "checkin")
+    def _rests(_driver: Any, record: Any) -> None:
+        record.info["rests_since"] = time.monotonic()
+
+    @event.listens_for(engine, "checkout")
+    def _still_there(driver: Any, record: Any, _pooled: Any) -> None:
+        # Not before each transaction, which would be every second question of a worker at work.
+        if time.monotonic() - record.info.get("rests_since", time.monotonic()) > _RESTED_SECONDS:
+            try:
+                engine.dialect.do_ping(driver)
+            except engine.dialect.loaded_dbapi.Error as error:
+                raise InvalidatePoolError from error
+
+    return engine
 
 
 def _sqlite(url: URL, pool_size: int) -> Engine:

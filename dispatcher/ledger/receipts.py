@@ -14,6 +14,9 @@ from dispatcher.message import MESSAGES_PER_BATCH, MessageState
 from dispatcher.provider import Receipt
 from dispatcher.provider import Receipts as Told
 
+_BATCHES = 1000
+"""Batches that are looked at to find enough messages: not all of a large campaign's, each time anew."""
+
 
 class Receipts:
     """The receipt poller's way into the ledger."""
@@ -40,7 +43,7 @@ class Receipts:
                 " ORDER BY b.receipts_asked_at IS NOT NULL, b.receipts_due_at, b.id LIMIT :most",
                 provider=provider,
                 now=micros(now),
-                most=max(1, most),
+                most=max(1, min(most, _BATCHES)),
                 ids=tx.ids(besides),
             )
             for batch in batches:

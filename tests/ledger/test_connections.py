@@ -1,0 +1,37 @@
+"""Connections to PostgreSQL that the server has cut: found out before they are used, or by whoever uses them, once."""
+
+import psycopg
+import pytest
+
+from dispatcher.errors import LedgerError
+from dispatcher.ledger import Ledger, database, open_ledger
+
+
+@pytest.fixture
+def cut(postgresql_url: str) -> Ledger:
+    """A ledger whose one pooled connection was cut while it rested."""
+    ledger = open_ledger(postgresql_url)
+    with ledger.database.read() as tx:
+        tx.rows("SELECT 1")
+    with psycopg.connect(postgresql_url, autocommit=True) as other:
+        other.execute(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+    return ledger
+
+
+def test_a_connection_that_was_cut_while_it_rested_is_replaced(cut: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database, "_RESTED_SECONDS", -1.0)
+    with cut.database.write() as tx:
+        assert tx.rows("SELECT 1 AS one")[0].one == 1
+    cut.close()
+
+
+def test_one_that_was_cut_just_now_is_an_error_once(cut: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database, "_RESTED_SECONDS", 3600.0)
+    with pytest.raises(LedgerError, match="cannot be used"), cut.database.write() as tx:
+        tx.rows("SELECT 1")
+    with cut.database.write() as tx:
+        assert tx.rows("SELECT 1 AS one")[0].one == 1
+    cut.close()
