@@ -16,7 +16,7 @@ from dispatcher.release import pace_anew
 
 log = logging.getLogger(__name__)
 
-_CANCEL_SECONDS = 0.8
+_CANCEL_SECONDS = 0.4
 """Seconds that a cancel takes for writing down what it means, however large the campaign."""
 
 

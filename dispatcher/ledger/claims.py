@@ -10,11 +10,10 @@ from dispatcher.batch import BatchState
 from dispatcher.ledger.answers import Answered, record_several
 from dispatcher.ledger.care import RELEASED, released_through
 from dispatcher.ledger.database import Transaction, micros, moment
-from dispatcher.ledger.messages import MESSAGES_OF_BATCH
 from dispatcher.ledger.rows import Allowance, BatchContent, Claim
 from dispatcher.ledger.spending import Cost, affordable, reserve, watched
 from dispatcher.ledger.trail import ByCampaign, count, count_several, merge, note_batch_moves, shifts
-from dispatcher.message import MESSAGES_PER_BATCH, MessageState
+from dispatcher.message import MESSAGES_PER_BATCH, MessageState, message_id
 
 NOT_EXPIRED = "(c.expires_at IS NULL OR c.expires_at > :now)"
 
@@ -24,8 +23,10 @@ def best(tx: Transaction, provider: str, *, now: datetime, lock: str = "") -> An
     return tx.first(
         "SELECT c.id, c.public_id, c.budget, c.released_through, c.fallbacks, c.down_since, c.brand, c.rules, c.expires_at, c.options"
         f" FROM campaign c WHERE c.provider = :provider AND c.state IN ('running', 'scheduled') AND {NOT_EXPIRED}"
-        " AND EXISTS (SELECT 1 FROM batch b WHERE b.campaign_id = c.id AND b.state = 'pending'"
-        f" AND b.due_at <= :now{RELEASED}) ORDER BY c.priority DESC, c.served, c.id LIMIT 1{lock}",
+        # A single value and no EXISTS: that PostgreSQL may answer by reading the pending batches of all campaigns.
+        " AND (SELECT b.id FROM batch b WHERE b.campaign_id = c.id AND b.state = 'pending'"
+        f" AND b.due_at <= :now{RELEASED} ORDER BY b.due_at, b.id LIMIT 1) IS NOT NULL"
+        f" ORDER BY c.priority DESC, c.served, c.id LIMIT 1{lock}",
         provider=provider,
         now=micros(now),
     )
@@ -193,7 +194,7 @@ def _take_lot(tx: Transaction, wishes: Sequence[Wish], changes: ByCampaign) -> l
         return []
     counted = changes.setdefault(campaign.id, {})
     merge(counted, shifts("batch", [("pending", "claimed", len(claims))]))
-    contents, to_suppress = read_contents(tx, [claim.batch_id for claim in claims], brand=campaign.brand)
+    contents, to_suppress = read_contents(tx, claims, brand=campaign.brand)
     for batch_id in to_suppress:
         merge(counted, suppress(tx, batch_id, campaign.brand))
         contents[batch_id] = read_content(tx, batch_id, MessageState.QUEUED)
@@ -303,7 +304,7 @@ def read_content(tx: Transaction, batch_id: int, state: MessageState) -> BatchCo
 
 
 def read_contents(
-    tx: Transaction, batch_ids: Sequence[int], *, brand: str
+    tx: Transaction, claims: Sequence[Claim], *, brand: str
 ) -> tuple[dict[int, BatchContent], set[int]]:
     """Return what small batches say to those who are queued, by batch, and which of them have numbers suppressed since."""
     ids, numbers, rows, segments, out = tx.columns(
@@ -315,10 +316,11 @@ def read_contents(
             "CASE WHEN EXISTS (SELECT 1 FROM suppression s WHERE s.msisdn = m.msisdn AND s.scope IN ('', :brand))"
             " THEN 1 ELSE 0 END": int,
         },
-        f"FROM batch b JOIN message m ON {MESSAGES_OF_BATCH} WHERE b.id {tx.in_ids} AND m.state = 'queued' ORDER BY m.id",
+        f"FROM message m WHERE m.id {tx.in_ids} AND m.state = 'queued' ORDER BY m.id",
         brand=brand,
-        ids=tx.ids(batch_ids),
+        ids=tx.ids(message_id(claim.batch_id, at) for claim in claims for at in range(claim.messages)),
     )
+    batch_ids = [claim.batch_id for claim in claims]
     columns: dict[int, tuple[list[int], list[int], list[int], list[int]]] = {
         one: ([], [], [], []) for one in batch_ids
     }
