@@ -10,6 +10,7 @@ from benchmarks.options import Options
 from benchmarks.stage import Home, Stage, counting_server, wait_until
 from dispatcher import cancellation
 from dispatcher.runtime import now
+from dispatcher.throughput import Limits, Throughput
 
 LIMIT = 50
 WORKERS = (1, 4, 16)
@@ -38,6 +39,7 @@ def run(stage: Stage, options: Options) -> Iterator[Figure]:
                 for name in (short, backlog):
                     home.pause(name)
                 home.up(workers=workers)
+                _settled(home)
                 began = time.monotonic()
                 journey.let_run(home, server, [short], rows=messages)
                 arrivals = server.arrivals()
@@ -60,6 +62,14 @@ def run(stage: Stage, options: Options) -> Iterator[Figure]:
                 handed_back=given / messages,
                 messages=messages,
             )
+
+
+def _settled(home: Home) -> None:
+    """Wait until the hold of a first use is over, as it is on a stack that has been up for some seconds."""
+    throughput = Throughput.connect(home.redis_url)
+    limits = Limits(requests_per_second=LIMIT, segments_per_second=None)
+    wait_until(lambda: throughput.wait("netsapiens", limits) == 0.0, "the hold of a first use", every=0.1)
+    throughput.close()
 
 
 def most_in_a_second(arrivals: Sequence[float]) -> int:
