@@ -11,7 +11,7 @@ from dispatcher.ledger.database import Transaction, micros, millionths, moment
 from dispatcher.ledger.messages import MessageMove, accept_messages, move_batch_messages, move_messages
 from dispatcher.ledger.rows import BatchContent, Claim
 from dispatcher.ledger.spending import hold, settle
-from dispatcher.ledger.trail import ByCampaign, count, merge, note, note_batch_move, note_batch_moves, shifts
+from dispatcher.ledger.trail import ByCampaign, merge, note, note_batch_move, note_batch_moves, shifts
 from dispatcher.message import MESSAGES_PER_BATCH, MessageState, message_id
 from dispatcher.provider import Answers
 
@@ -25,6 +25,11 @@ class Answered:
     answers: Answers
     now: datetime
     receipt_window: timedelta
+
+    @property
+    def attempt(self) -> tuple[int, int]:
+        """Which attempt of which batch: of one batch, a late answer may come together with another attempt's."""
+        return self.claim.batch_id, self.claim.attempt
 
     @property
     def plain(self) -> bool:
@@ -47,10 +52,10 @@ def record_several(tx: Transaction, answered: Sequence[Answered], changes: ByCam
     accepted = _record_accepted(tx, answered, changes) if len(answered) > 1 else set()
     if accepted:
         reach("in_outcome")
-    return [one.claim.batch_id in accepted or record_answers(tx, one) for one in answered]
+    return [one.attempt in accepted or record_answers(tx, one, changes) for one in answered]
 
 
-def _record_accepted(tx: Transaction, answered: Sequence[Answered], changes: ByCampaign) -> set[int]:
+def _record_accepted(tx: Transaction, answered: Sequence[Answered], changes: ByCampaign) -> set[tuple[int, int]]:
     plain = {one.claim.batch_id: one for one in answered}
     found = tx.rows(
         f"SELECT id, attempt, scheduled_for FROM batch WHERE id {tx.in_ids} AND state = 'submitting' ORDER BY id"
@@ -98,11 +103,14 @@ def _record_accepted(tx: Transaction, answered: Sequence[Answered], changes: ByC
         merge(by_campaign, {"segments": sum(one.content.segments)})
     claims = [one.claim for one in ours]
     note_batch_moves(tx, claims, BatchState.SUBMITTING, BatchState.SUBMITTED, now=now, whys=learned)
-    return {claim.batch_id for claim in claims}
+    return {one.attempt for one in ours}
 
 
-def record_answers(tx: Transaction, answered: Answered) -> bool:
-    """Record the answers to one request; False where its claim has passed to another: then they are kept as evidence."""
+def record_answers(tx: Transaction, answered: Answered, changes: ByCampaign) -> bool:
+    """Record the answers to one request; False where its claim has passed to another: then they are kept as evidence.
+
+    What this changes in the counters is added to `changes`.
+    """
     claim, content, answers, now = answered.claim, answered.content, answered.answers, answered.now
     accepted = len(content.positions) - len(answers.refused)
     learned = in_words(len(content.positions), answers)
@@ -125,18 +133,18 @@ def record_answers(tx: Transaction, answered: Answered) -> bool:
     if before is None:
         keep_evidence(tx, claim, state.value, learned, now=now)
         return False
+    counted = changes.setdefault(claim.campaign_id, {})
     if before is BatchState.UNKNOWN:
-        requeue_unknown(tx, claim)
+        merge(counted, requeue_unknown(tx, claim))
     moved = None
     if not answers.refused and not answers.missing:
         moved = accept_messages(tx, claim.batch_id, content.positions, answers.provider_message_ids, answers.costs)
     if moved is None:
         moves = message_moves(claim.batch_id, content, answers, settled_at=micros(now))
         moved = merged(move_messages(tx, moves), {})
-    changes = moved | shifts("batch", [(before.value, state.value, 1)])
-    changes["segments"] = segments_accepted(content, answers)
+    merge(counted, moved | shifts("batch", [(before.value, state.value, 1)]))
+    merge(counted, {"segments": segments_accepted(content, answers)})
     settle(tx, claim, now=now)
-    count(tx, campaign_id=claim.campaign_id, batch_id=claim.batch_id, changes=changes)
     end_attempt(tx, claim, state.value, learned, now=now)
     note_batch_move(tx, claim, before, state, now=now, why=learned)
     reach("in_outcome")
@@ -233,10 +241,12 @@ def segments_accepted(content: BatchContent, answers: Answers) -> int:
     return sum(content.segments) - sum(content.segments[index] for index in left_out)
 
 
-def requeue_unknown(tx: Transaction, claim: Claim) -> None:
-    """Open the way for answers that came after the lease had ended: unknown → queued → what they say."""
-    changes = move_batch_messages(tx, claim.batch_id, MessageState.UNKNOWN, MessageState.QUEUED, reason=None)
-    count(tx, campaign_id=claim.campaign_id, batch_id=claim.batch_id, changes=changes)
+def requeue_unknown(tx: Transaction, claim: Claim) -> dict[str, int]:
+    """Open the way for answers that came after the lease had ended: unknown → queued → what they say.
+
+    Returns the counter changes.
+    """
+    return move_batch_messages(tx, claim.batch_id, MessageState.UNKNOWN, MessageState.QUEUED, reason=None)
 
 
 def end_attempt(tx: Transaction, claim: Claim, outcome: str, evidence: str, *, now: datetime) -> None:

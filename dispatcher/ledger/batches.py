@@ -13,13 +13,13 @@ from dispatcher.ledger.claims import (
     begin,
     best,
     claim,
-    claim_and_begin,
     claim_and_begin_several,
     read_content,
 )
 from dispatcher.ledger.database import Database, micros
 from dispatcher.ledger.rows import Allowance, BatchContent, Claim, Head
 from dispatcher.ledger.together import Together
+from dispatcher.ledger.trail import ByCampaign, count_several
 from dispatcher.message import MessageState
 
 
@@ -55,7 +55,11 @@ class Batches:
         were suppressed since planning leave the batch here. None where nothing is due.
         """
         with self._database.write() as tx:
-            return claim(tx, provider, owner=owner, now=now, lease=lease, allowance=allowance)
+            changes: ByCampaign = {}
+            taken = claim(tx, provider, owner=owner, now=now, lease=lease, allowance=allowance, changes=changes)
+            if taken is not None:
+                count_several(tx, changes, batch_id=taken.batch_id)
+            return taken
 
     def claim_and_begin(
         self,
@@ -82,7 +86,7 @@ class Batches:
         if small:
             return self._together[provider].ask(wish)
         with self._database.write() as tx:
-            return claim_and_begin(tx, wish)
+            return claim_and_begin_several(tx, [wish])[0]
 
     def content(self, claim: Claim) -> BatchContent:
         """Return what a claimed batch is to say, to those of its messages that are still queued."""

@@ -12,7 +12,7 @@ from dispatcher.ledger.care import RELEASED, released_through
 from dispatcher.ledger.database import Transaction, micros, moment
 from dispatcher.ledger.rows import Allowance, BatchContent, Claim
 from dispatcher.ledger.spending import Cost, affordable, reserve, watched
-from dispatcher.ledger.trail import ByCampaign, count, count_several, merge, note_batch_moves, shifts
+from dispatcher.ledger.trail import ByCampaign, count_several, merge, note_batch_moves, shifts
 from dispatcher.message import MESSAGES_PER_BATCH, MessageState, message_id
 
 NOT_EXPIRED = "(c.expires_at IS NULL OR c.expires_at > :now)"
@@ -104,15 +104,26 @@ def take(
 
 
 def claim(
-    tx: Transaction, provider: str, *, owner: str, now: datetime, lease: timedelta, allowance: Allowance | None
+    tx: Transaction,
+    provider: str,
+    *,
+    owner: str,
+    now: datetime,
+    lease: timedelta,
+    allowance: Allowance | None,
+    changes: ByCampaign,
 ) -> Claim | None:
-    """Claim the best batch that is due, without those whose numbers were suppressed since planning."""
+    """Claim the best batch that is due, without those whose numbers were suppressed since planning.
+
+    What this changes in the counters is added to `changes`.
+    """
     campaign, claims = take(tx, provider, most=1, owner=owner, now=now, lease=lease, allowance=allowance)
     if not claims:
         return None
     [taken] = claims
-    changes = shifts("batch", [("pending", "claimed", 1)]) | suppress(tx, taken.batch_id, campaign.brand)
-    count(tx, campaign_id=taken.campaign_id, batch_id=taken.batch_id, changes=changes)
+    counted = changes.setdefault(taken.campaign_id, {})
+    merge(counted, shifts("batch", [("pending", "claimed", 1)]))
+    merge(counted, suppress(tx, taken.batch_id, campaign.brand))
     return taken
 
 
@@ -136,16 +147,16 @@ Taken = tuple[Claim, BatchContent, bool]
 """A claim, what its batch says, and whether its attempt is recorded."""
 
 
-def claim_and_begin(tx: Transaction, wish: Wish) -> Taken | None:
+def _claim_and_begin(tx: Transaction, wish: Wish, changes: ByCampaign) -> Taken | None:
     """Claim the best batch that is due, and record its attempt where it is ready and the budgets allow it."""
     w = wish
-    claimed = claim(tx, w.provider, owner=w.owner, now=w.now, lease=w.lease, allowance=w.allowance)
+    claimed = claim(tx, w.provider, owner=w.owner, now=w.now, lease=w.lease, allowance=w.allowance, changes=changes)
     if claimed is None:
         return None
-    return _begin_ready(tx, w, claimed, read_content(tx, claimed.batch_id, MessageState.QUEUED))
+    return _begin_ready(tx, w, claimed, read_content(tx, claimed.batch_id, MessageState.QUEUED), changes)
 
 
-def _begin_ready(tx: Transaction, wish: Wish, claim: Claim, content: BatchContent) -> Taken:
+def _begin_ready(tx: Transaction, wish: Wish, claim: Claim, content: BatchContent, changes: ByCampaign) -> Taken:
     """Record the attempt of what this transaction claimed, where it is ready and the budgets allow it."""
     cost: Cost | None = Cost()
     if claim.allowance is not None:
@@ -153,7 +164,7 @@ def _begin_ready(tx: Transaction, wish: Wish, claim: Claim, content: BatchConten
     begun = (
         cost is not None
         and wish.ready(claim, content)
-        and record_attempt(tx, claim, cost, now=wish.now, lease=wish.lease, scheduled_for=None)
+        and record_attempt(tx, claim, cost, now=wish.now, lease=wish.lease, scheduled_for=None, changes=changes)
     )
     return claim, content, begun
 
@@ -162,13 +173,14 @@ def claim_and_begin_several(tx: Transaction, wishes: Sequence[Wish]) -> list[Tak
     """Fulfil the wishes of several threads of one worker for one provider, whose batches are small, as one does.
 
     At most those of one campaign, whose row is locked before anything else: two transactions that held a campaign each
-    might want the other's. Wishes beyond get no answer here.
+    might want the other's. Wishes beyond get no answer here. Counters come last, in one order: whoever records outcomes
+    at the same time holds them and nothing that is wanted here.
     """
     changes: ByCampaign = {}
     if len(wishes) > 1:
         taken: list[Taken | None] = [*_take_lot(tx, wishes, changes)] or [None] * len(wishes)
     else:
-        taken = [claim_and_begin(tx, wishes[0])]
+        taken = [_claim_and_begin(tx, wishes[0], changes)]
     before = [wish.before for wish, _ in zip(wishes, taken, strict=False) if wish.before is not None]
     record_several(tx, before, changes)
     ids = [*(one[0].batch_id for one in taken if one is not None), *(one.claim.batch_id for one in before)]
@@ -200,7 +212,7 @@ def _take_lot(tx: Transaction, wishes: Sequence[Wish], changes: ByCampaign) -> l
         contents[batch_id] = read_content(tx, batch_id, MessageState.QUEUED)
     pairs = [(wish, claim, contents[claim.batch_id]) for wish, claim in zip(wishes, claims, strict=False)]
     if claims[0].allowance is not None:
-        return [_begin_ready(tx, *pair) for pair in pairs]
+        return [_begin_ready(tx, *pair, changes) for pair in pairs]
     begun = {claim.batch_id: claim for wish, claim, content in pairs if wish.ready(claim, content)}
     if begun:
         record_attempts(tx, list(begun.values()), now=now, lease=lease)
@@ -237,13 +249,26 @@ def begin(tx: Transaction, claim: Claim, *, now: datetime, lease: timedelta, sch
     cost = affordable(tx, claim, campaign, now=now)
     if cost is None:
         return False
-    return record_attempt(tx, claim, cost, now=now, lease=lease, scheduled_for=scheduled_for)
+    changes: ByCampaign = {}
+    begun = record_attempt(tx, claim, cost, now=now, lease=lease, scheduled_for=scheduled_for, changes=changes)
+    count_several(tx, changes, batch_id=claim.batch_id)
+    return begun
 
 
 def record_attempt(
-    tx: Transaction, claim: Claim, cost: Cost, *, now: datetime, lease: timedelta, scheduled_for: datetime | None
+    tx: Transaction,
+    claim: Claim,
+    cost: Cost,
+    *,
+    now: datetime,
+    lease: timedelta,
+    scheduled_for: datetime | None,
+    changes: ByCampaign,
 ) -> bool:
-    """Record the attempt of a claimed batch, and reserve its cost; False where the claim has been lost."""
+    """Record the attempt of a claimed batch, and reserve its cost; False where the claim has been lost.
+
+    What this changes in the counters is added to `changes`.
+    """
     taken = tx.run(
         "UPDATE batch SET state = 'submitting', lease_until = :until, attempted_at = :now, scheduled_for = :scheduled_for"
         " WHERE id = :id AND attempt = :attempt"
@@ -258,8 +283,7 @@ def record_attempt(
     if not taken:
         return False
     reserve(tx, claim, cost, now=now)
-    changes = shifts("batch", [("claimed", "submitting", 1)])
-    count(tx, campaign_id=claim.campaign_id, batch_id=claim.batch_id, changes=changes)
+    merge(changes.setdefault(claim.campaign_id, {}), shifts("batch", [("claimed", "submitting", 1)]))
     _note_attempts(tx, [claim], now=now)
     return True
 

@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, InvalidatePoolError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as NoneFree
 from sqlalchemy.pool import QueuePool
 
 from dispatcher.errors import LedgerError, SettingsError
@@ -25,6 +26,10 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _BUSY_SECONDS = 30
 _RESTED_SECONDS = 1.0
 """A connection that nobody used for longer is asked whether it is still there."""
+
+_LOST_WIRE = {"tcp_user_timeout": 15_000, "keepalives_idle": 5, "keepalives_interval": 3, "keepalives_count": 3}
+"""After about 15 s without a sign of the server's machine a connection is given up; by itself TCP takes a quarter of an
+hour, and whoever waits for it may be doing the work of others as well."""
 
 _MILLION = Decimal(1_000_000)
 
@@ -57,12 +62,14 @@ class Database:
         self.url = _parsed(url)
         self.postgresql = self.url.get_backend_name() == "postgresql"
         self._writers: Writers | None = None
-        self._errors: tuple[type[Exception], ...] = (sqlite3.Error, DBAPIError)
-        self._unusable: tuple[type[Exception], ...] = (sqlite3.OperationalError,)
+        # NoneFree: every connection is at something that does not end, a server that hangs.
+        self._errors: tuple[type[Exception], ...] = (sqlite3.Error, DBAPIError, NoneFree)
+        self._unusable: tuple[type[Exception], ...] = (sqlite3.OperationalError, NoneFree)
         if self.postgresql:
             import psycopg  # noqa: PLC0415 - SQLite needs none of it
 
-            self._errors, self._unusable = (psycopg.Error, DBAPIError), (psycopg.OperationalError,)
+            self._errors = (psycopg.Error, DBAPIError, NoneFree)
+            self._unusable = (psycopg.OperationalError, NoneFree)
             self.engine = _postgresql(self.url, pool_size)
         else:
             self.engine = _sqlite(self.url, pool_size)
@@ -154,7 +161,8 @@ def _postgresql(url: URL, pool_size: int) -> Engine:
         pool_size=pool_size,
         max_overflow=pool_size,
         # What is said twice is said often: the driver would let it be parsed and planned anew five times.
-        connect_args={"connect_timeout": 10, "prepare_threshold": 1},
+        connect_args={"connect_timeout": 10, "prepare_threshold": 1}
+        | {name: value for name, value in _LOST_WIRE.items() if name not in url.query},
     )
 
     @event.listens_for(engine, "checkin")

@@ -9,7 +9,6 @@ from dispatcher.ledger.answers import (
     Answered,
     end_attempt,
     keep_evidence,
-    record_answers,
     record_several,
     requeue_unknown,
     settle_batch,
@@ -19,7 +18,7 @@ from dispatcher.ledger.messages import move_batch_messages
 from dispatcher.ledger.rows import Allowance, BatchContent, Claim
 from dispatcher.ledger.spending import hold, settle
 from dispatcher.ledger.together import Together
-from dispatcher.ledger.trail import ByCampaign, count, count_several, note_batch_move, shifts
+from dispatcher.ledger.trail import ByCampaign, count, count_several, merge, note_batch_move, shifts
 from dispatcher.message import MESSAGES_PER_BATCH, MessageState
 from dispatcher.provider import Answers
 
@@ -57,7 +56,7 @@ class Outcomes:
         if answered.plain and len(answered.content.positions) <= SMALL_BATCH:
             return self._together.ask(answered)
         with self._database.write() as tx:
-            return record_answers(tx, answered)
+            return _record_lot(tx, [answered])[0]
 
     def unknown(self, claim: Claim, *, now: datetime, why: str, receipt_window: timedelta) -> bool:
         """Record that nobody can say whether the request was carried out."""
@@ -125,9 +124,10 @@ class Outcomes:
             if before is None:
                 keep_evidence(tx, claim, state.value, why, now=now)
                 return False
+            changes = shifts("batch", [(before.value, state.value, 1)])
             if before is BatchState.UNKNOWN:
-                requeue_unknown(tx, claim)
-            changes = move_batch_messages(
+                merge(changes, requeue_unknown(tx, claim))
+            moved = move_batch_messages(
                 tx,
                 claim.batch_id,
                 MessageState.QUEUED,
@@ -135,7 +135,7 @@ class Outcomes:
                 reason=why,
                 settled_at=micros(now) if message_state is MessageState.REFUSED else None,
             )
-            changes |= shifts("batch", [(before.value, state.value, 1)])
+            merge(changes, moved)
             settle(tx, claim, now=now)
             count(tx, campaign_id=claim.campaign_id, batch_id=claim.batch_id, changes=changes)
             end_attempt(tx, claim, state.value, why, now=now)
@@ -186,12 +186,13 @@ class Outcomes:
                 attempt=claim.attempt,
                 before=before.value,
             )
-            if moved and before is BatchState.UNKNOWN:
-                requeue_unknown(tx, claim)
             if not moved:
                 if before is not BatchState.CLAIMED:
                     keep_evidence(tx, claim, "not submitted", why, now=now)
                 return False
+            changes = shifts("batch", [(before.value, after.value, 1)])
+            if before is BatchState.UNKNOWN:
+                merge(changes, requeue_unknown(tx, claim))
             # It was not served after all.
             tx.run(
                 "UPDATE campaign SET served = served - :segments WHERE id = :id",
@@ -199,12 +200,7 @@ class Outcomes:
                 id=claim.campaign_id,
             )
             settle(tx, claim, now=now)
-            count(
-                tx,
-                campaign_id=claim.campaign_id,
-                batch_id=claim.batch_id,
-                changes=shifts("batch", [(before.value, after.value, 1)]),
-            )
+            count(tx, campaign_id=claim.campaign_id, batch_id=claim.batch_id, changes=changes)
             if before is not BatchState.CLAIMED:
                 end_attempt(tx, claim, "not submitted", why, now=now)
             note_batch_move(tx, claim, before, after, now=now, why=reason)

@@ -17,6 +17,9 @@ from dispatcher.provider import Receipts as Told
 _BATCHES = 1000
 """Batches that are looked at to find enough messages: not all of a large campaign's, each time anew."""
 
+_LOOKS = 20
+"""Times that so many are looked at where nothing is left to ask for in any of them, before the poll is let go."""
+
 
 class Receipts:
     """The receipt poller's way into the ledger."""
@@ -30,8 +33,21 @@ class Receipts:
         Those never asked for come first, then the longest overdue: nobody waits for ever where look-ups are few. Left out
         are those `besides`, which are being asked for at this moment.
 
-        A batch with nothing left to ask for is taken off the list here.
+        A batch with nothing left to ask for is taken off the list here. Where all that were looked at are such, the next
+        are looked at: else a campaign of single messages, all told of, would keep others waiting for hours.
         """
+        looked_at = min(most, _BATCHES)
+        for _ in range(_LOOKS):
+            found, done = self._look(provider, now=now, most=most, besides=besides, looked_at=max(1, looked_at))
+            if found or not done:
+                return found
+            looked_at = _BATCHES
+        return []
+
+    def _look(
+        self, provider: str, *, now: datetime, most: int, besides: Sequence[int], looked_at: int
+    ) -> tuple[list[AwaitedReceipts], list[int]]:
+        """Return what is to be asked for, and the batches that were taken off the list."""
         found: list[AwaitedReceipts] = []
         done: list[int] = []
         messages = 0
@@ -43,7 +59,7 @@ class Receipts:
                 " ORDER BY b.receipts_asked_at IS NOT NULL, b.receipts_due_at, b.id LIMIT :most",
                 provider=provider,
                 now=micros(now),
-                most=max(1, min(most, _BATCHES)),
+                most=looked_at,
                 ids=tx.ids(besides),
             )
             for batch in batches:
@@ -80,7 +96,7 @@ class Receipts:
                     f" AND m.id < (batch.id + 1) * {MESSAGES_PER_BATCH} AND m.state = 'submitted')",
                     ids=tx.ids(done),
                 )
-        return found
+        return found, done
 
     def apply(
         self,

@@ -2,6 +2,7 @@
 
 import stat
 import threading
+from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -210,6 +211,20 @@ def test_messages_that_the_answer_left_out_are_unknown(ledger: Ledger, enqueue: 
     assert ledger.receipts.close_windows(who="t", now=NOW + WINDOW) == 3
     assert messages(ledger, campaign.public_id) == {"unconfirmed": 3}
     assert ledger.campaigns.advance(who="t", now=NOW + WINDOW) == [(campaign.public_id, CampaignState.COMPLETED)]
+
+
+def test_who_waits_for_a_receipt_is_found_behind_any_number_of_batches_that_are_all_told_of(
+    ledger: Ledger, enqueue: Enqueue
+) -> None:
+    enqueue(batches=30, size=1)
+    for _ in range(30):
+        taken = attempt(ledger)
+        ledger.outcomes.submitted(taken, ledger.batches.content(taken), accepted(1), now=NOW, receipt_window=WINDOW)
+    *told_of, waiting = ledger.receipts.due("winsms", now=NOW, most=30)
+    told = [Receipt(message_id=one.message_ids[0], state=MessageState.DELIVERED) for one in told_of]
+    asked = {one.batch_id: NOW for one in [*told_of, waiting]}
+    assert ledger.receipts.apply(told, asked=asked, who="t", now=NOW) == 29
+    assert ledger.receipts.due("winsms", now=NOW, most=10) == [replace(waiting, asked_at=NOW)]
 
 
 def test_a_late_receipt_settles_an_unconfirmed_message_once(ledger: Ledger, enqueue: Enqueue) -> None:

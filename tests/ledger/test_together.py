@@ -14,6 +14,7 @@ from dispatcher.ledger import Answered, Ledger
 from dispatcher.ledger.claims import Taken, Wish, claim_and_begin_several
 from dispatcher.ledger.outcomes import _record_lot
 from dispatcher.ledger.together import Together
+from dispatcher.ledger.transaction import Transaction
 from dispatcher.provider import Answers
 from tests.ledger.conftest import LEASE, NOW, WINDOW, Enqueue, numbers
 
@@ -163,6 +164,44 @@ def test_the_answer_to_a_threads_last_request_is_recorded_with_its_next_claim(
     assert none is None
     take(ledger, [wish(before=answered(third))])
     assert ledger.campaigns.counts(ledger.campaigns.get(campaign.public_id)).batches["submitted"] == 3
+    assert ledger.reports.discrepancies(campaign) == []
+
+
+@pytest.mark.parametrize("many", [1, 2])
+def test_counters_are_taken_last_and_in_one_order(
+    ledger: Ledger, enqueue: Enqueue, monkeypatch: pytest.MonkeyPatch, many: int
+) -> None:
+    enqueue(batches=many, size=1), enqueue(batches=many, size=1, priority=1)
+    of_second = take(ledger, [wish() for _ in range(many)])
+    said: list[int] = []
+    execute = Transaction._execute
+
+    def listen(tx: Transaction, sql: str, parameters: Any) -> Any:
+        said.append(parameters["campaign_id"] if sql.startswith("INSERT INTO counter") else 0)
+        return execute(tx, sql, parameters)
+
+    monkeypatch.setattr(Transaction, "_execute", listen)
+    # Others count in the same order while they hold what they record: so neither waits for what the other has.
+    of_first = take(ledger, [wish(before=answered(one)) for one in of_second])
+    assert said[said.index(1) :] == [1, 2]
+    said.clear()
+    record(ledger, [answered(one) for one in of_first])
+    assert said[said.index(1) :] == [1]
+
+
+@pytest.mark.parametrize("late_first", [True, False])
+def test_a_late_answer_is_kept_also_where_it_comes_together_with_that_of_the_next_attempt(
+    ledger: Ledger, enqueue: Enqueue, late_first: bool
+) -> None:
+    campaign = enqueue(batches=1, size=1)
+    [late] = take(ledger, [wish()])
+    assert late is not None
+    assert ledger.outcomes.not_submitted(late[0], now=NOW, why="never arrived, it was said")
+    [again] = take(ledger, [wish()])
+    lot = [answered(late), answered(again)]
+    assert record(ledger, lot if late_first else lot[::-1]) == ([False, True] if late_first else [True, False])
+    [told] = [one for one in ledger.reports.events(campaign) if one.what == "late outcome"]
+    assert told.why == "attempt 1: 1 accepted, 0 refused, 0 not answered for"
     assert ledger.reports.discrepancies(campaign) == []
 
 
