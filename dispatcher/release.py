@@ -1,5 +1,6 @@
 """Decides which batches may go now, and how: handed to the provider to send later, sent at once, or held here."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -8,9 +9,13 @@ from typing import Any
 from dispatcher.hours import LocalHours, Stretch, from_rules, parse_place
 from dispatcher.ledger import Allowance, Campaign, Ledger
 from dispatcher.provider import Capabilities
+from dispatcher.throughput import Limits
 
 SLICE = "slice"
 """The family of leases that count the slices of work under way: `slice.<provider>:<n>`."""
+
+MAX_WAIT = 1.0
+"""Seconds ahead that a submission books throughput, at most."""
 
 BEAT = "beat"
 """The name under which the periodic schedule gives its sign of life."""
@@ -198,3 +203,15 @@ def bells(ledger: Ledger, provider: str, *, slices: int, now: datetime, allowanc
         return 0
     free = slices - ledger.leases.held(f"{SLICE}.{provider}", now=now)
     return ledger.batches.due(provider, now=now, most=free) if free > 0 else 0
+
+
+def worth_waking(wanted: int, limits: Limits, *, wait: float) -> int:
+    """Return how many of the workers that are wanted could book throughput now, where a submission waits `wait` seconds.
+
+    Many slices that wake to find everything booked cost more than those that send.
+    """
+    free = MAX_WAIT - wait
+    if free <= 0:
+        return 0
+    rate = limits.requests_per_second
+    return wanted if rate is None else min(wanted, max(1, math.ceil(free * rate)))

@@ -27,14 +27,11 @@ from dispatcher.errors import (
 from dispatcher.failpoints import reach
 from dispatcher.ledger import Answered, BatchContent, Claim, Head
 from dispatcher.provider import Answers, OutgoingBatch, Prepares
-from dispatcher.release import SLICE, handover, local_hours
+from dispatcher.release import MAX_WAIT, SLICE, handover, local_hours
 from dispatcher.rendering import render_content
 from dispatcher.throughput import Permit
 
 log = logging.getLogger(__name__)
-
-MAX_WAIT = 1.0
-"""Seconds that a permit, or a claimed batch, is waited for."""
 
 _COMMIT_LEAD = 0.03
 """Seconds before the permit's instant at which claim and attempt are committed, so that the request leaves in time."""

@@ -158,6 +158,9 @@ class _Lead:
                 continue
             try:
                 self._ring(name, many, now)
+            except ThroughputUnavailable as error:  # it is every provider's, and each would wait for it in vain
+                log.warning("pump.interrupted why=%s", error)
+                return
             except DispatcherError as error:  # what is wrong with one is no matter of the others
                 log.warning("pump.interrupted provider=%s why=%s", name, error)
 
@@ -194,7 +197,8 @@ class _Lead:
         except SettingsError as error:
             self._pause_all(provider, now, f"{provider}: {error}; then resume")
             return
-        for _ in range(wanted):
+        limits = self._runtime.limits(provider)
+        for _ in range(release.worth_waking(wanted, limits, wait=self._runtime.throughput.wait(provider, limits))):
             ring(self._app, provider)
 
     def _pause_all(self, provider: str, now: datetime, reason: str) -> None:

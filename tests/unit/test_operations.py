@@ -39,7 +39,7 @@ from dispatcher.provider import (
     ScheduledPage,
     Stopped,
 )
-from dispatcher.release import bells, handover, slices
+from dispatcher.release import bells, handover, slices, worth_waking
 from dispatcher.throughput import Limits, Permit
 
 START = datetime(2026, 12, 1, 9, 0, tzinfo=UTC)
@@ -663,3 +663,12 @@ def test_opt_outs_are_brought_home_page_by_page(world: World) -> None:
     assert suppression.sync(world.account).left == "away"
     world.provider = Obedient()
     assert suppression.sync(world.account).left is not None
+
+
+@pytest.mark.parametrize(
+    ("rate", "wait", "woken"),
+    [(None, 0.0, 8), (None, 1.2, 0), (50.0, 0.0, 8), (50.0, 0.95, 3), (50.0, 1.0, 0), (0.5, 0.2, 1), (5.0, 0.0, 5)],
+)
+def test_no_more_workers_are_woken_than_could_book_throughput(rate: float | None, wait: float, woken: int) -> None:
+    limits = Limits(requests_per_second=rate, segments_per_second=None)
+    assert worth_waking(8, limits, wait=wait) == woken
