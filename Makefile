@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PROCESSES ?= 4
 
+.DEFAULT_GOAL := demo
+
 chaos: venv  ## break everything for some minutes, or kill a thousand workers: CHAOS_ARGS='--kills 1000 --provider bsg --seed 1'
 	$(BIN)/python -m tests.chaos $(CHAOS_ARGS)
 

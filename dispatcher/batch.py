@@ -26,7 +26,7 @@ BATCH_MOVES: dict[BatchState, frozenset[BatchState]] = {
     _S.CLAIMED: frozenset({_S.SUBMITTING, _S.PENDING, _S.CANCELLED}),
     # Back to pending only where the transport is certain that nothing reached the provider.
     _S.SUBMITTING: frozenset({_S.SUBMITTED, _S.REFUSED, _S.UNKNOWN, _S.PENDING}),
-    # Only by a look-up, by a provider that deduplicates our reference, by a person, or by the very worker whose
+    # Only by a look-up, by a person, or by the very worker whose
     # lease had ended before its answer came.
     _S.UNKNOWN: frozenset({_S.SUBMITTED, _S.PENDING, _S.REFUSED}),
     _S.SUBMITTED: frozenset(),

@@ -45,7 +45,7 @@ class ProviderError(DispatcherError):
 
 
 class NotSubmitted(ProviderError):
-    """Certainly nothing reached the provider: the same messages may be submitted later."""
+    """Certainly nothing was carried out: the same messages may be submitted later."""
 
 
 class Unreachable(NotSubmitted):

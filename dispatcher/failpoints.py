@@ -7,8 +7,8 @@ _armed: dict[str, int] = {}
 
 POINTS = (
     "before_claim",
-    "after_claim",
     "after_permit",
+    "after_claim",
     "after_attempt",
     "after_answer",
     "in_outcome",

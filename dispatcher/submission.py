@@ -353,7 +353,7 @@ def _request(
         else:
             _recording(a, lambda: outcomes.refused(claim, now=a.clock(), why=why))
             _stop(a, claim, f"refused as malformed: {why}", account=False)
-        return _told(a, claim, "refused", began, go_on=True, why=why)
+        return _told(a, claim, "not_submitted" if _is_account(error) else "refused", began, go_on=True, why=why)
     reach("after_answer")
     answered = Answered(claim=claim, content=content, answers=answers, now=a.clock(), receipt_window=window)
     if last is not None and answered.plain:

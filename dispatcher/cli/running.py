@@ -72,25 +72,29 @@ class Finding:
 def doctor(*, as_json: bool) -> None:
     """Look at settings, ledger, Redis, workers and credentials: what is right, what is not, how to mend it.
 
-    Credentials are tried by asking for the balance, which costs nothing. Exit code 1 if something is wrong.
+    Credentials are tried by a call that changes nothing, such as asking for the balance. Exit code 1 if something is wrong.
     """
+    findings: list[Finding] = []
     with opened() as runtime:
-        findings = [
-            finding for look in (_home, _ledger, _redis, _courtesy, _workers, _accounts) for finding in look(runtime)
-        ]
+        for look in (_home, _ledger, _redis, _courtesy, _workers, _accounts):
+            for finding in look(runtime):
+                findings.append(finding)
+                if not as_json:
+                    _tell(finding)  # at once: a server that hangs is waited for
     if as_json:
         keys = ("what", "ok", "found", "remedy")
         print_json([{key: getattr(finding, key) for key in keys} for finding in findings])
-    else:
-        out = console()
-        for finding in findings:
-            mark, style = {True: ("ok", "green"), False: ("WRONG", "red"), None: ("-", "yellow")}[finding.ok]
-            out.print(f"[{style}]{mark:<6}[/]", end="")
-            out.print(f"{finding.what}: {printable(finding.found)}", markup=False, soft_wrap=True)
-            if finding.remedy:
-                out.print(f"      → {printable(finding.remedy)}", markup=False, soft_wrap=True)
     if any(finding.ok is False for finding in findings):
         raise click.exceptions.Exit(1)
+
+
+def _tell(finding: Finding) -> None:
+    out = console()
+    mark, style = {True: ("ok", "green"), False: ("WRONG", "red"), None: ("-", "yellow")}[finding.ok]
+    out.print(f"[{style}]{mark:<6}[/]", end="")
+    out.print(f"{finding.what}: {printable(finding.found)}", markup=False, soft_wrap=True)
+    if finding.remedy:
+        out.print(f"      → {printable(finding.remedy)}", markup=False, soft_wrap=True)
 
 
 def _home(runtime: Runtime) -> Iterator[Finding]:
@@ -158,8 +162,12 @@ def _workers(runtime: Runtime) -> Iterator[Finding]:
         what="beat",
         # A stack that has just started has not had its first tick yet.
         ok=beats or (None if not alive or now - min(one.started_at for one in alive) < _STALE else False),
-        found="periodic tasks run" if beats else "no periodic task has run of late: no receipts are asked for",
-        remedy="" if beats else "start it: `dispatcher up`, or `celery -A workers.app beat`",
+        found="periodic tasks run"
+        if beats
+        else "no periodic task has run of late: nobody asks for receipts, nothing is looked up",
+        remedy=""
+        if beats
+        else "see that beat runs (`dispatcher up`, `celery -A workers.app beat`) and that not all workers hang",
     )
 
 

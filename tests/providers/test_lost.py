@@ -22,7 +22,8 @@ def batch_for(provider: Provider, numbers: list[int], **fields: Any) -> Outgoing
 
 def look_for(provider: Provider, lost: OutgoingBatch, sandbox: Sandbox, *, ago: float = 0) -> LookUp:
     """Look for a batch that was attempted so many seconds ago; throughput is asked for before each request."""
-    assert isinstance(provider, FindsLost)
+    if not isinstance(provider, FindsLost):
+        pytest.skip("it finds no lost batches")
     before = len(sandbox.record.requests)
     waits: list[None] = []
     found = provider.find(lost, datetime.now(UTC) - timedelta(seconds=ago), lambda: waits.append(None))
@@ -107,7 +108,8 @@ def test_no_request_is_made_without_throughput(provider: Provider, sandbox: Sand
     def none() -> None:
         raise NotSubmitted("no throughput")
 
-    assert isinstance(provider, FindsLost)
+    if not isinstance(provider, FindsLost):
+        pytest.skip("it finds no lost batches")
     with pytest.raises(NotSubmitted, match="no throughput"):
         provider.find(batch_for(provider, some(provider)), datetime.now(UTC), none)
     assert sandbox.record.requests == []

@@ -218,8 +218,8 @@ def test_the_attempt_is_on_the_disk_while_the_request_is_under_way(world: World)
         (Throttled("429", 7.0), "throttled", "pending", "queued", "running"),
         (Unreachable("refused"), "not_submitted", "pending", "queued", "running"),
         (OutcomeUnknown("reset"), "unknown", "unknown", "unknown", "running"),
-        (AuthenticationFailed("401"), "refused", "pending", "queued", "paused"),
-        (InsufficientCredit("402"), "refused", "pending", "queued", "paused"),
+        (AuthenticationFailed("401"), "not_submitted", "pending", "queued", "paused"),
+        (InsufficientCredit("402"), "not_submitted", "pending", "queued", "paused"),
         (InvalidRequest("400"), "refused", "refused", "refused", "paused"),
     ],
 )

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from dispatcher import providers
 from dispatcher.cli import cli
 from dispatcher.ledger import Ledger
 from dispatcher.provider import Answers, Refusal
@@ -53,7 +54,7 @@ def sent(ledger: Ledger, provider: str = "winsms", **answered: Any) -> dict[str,
     return found
 
 
-@pytest.mark.parametrize("provider", ["bsg", "netsapiens", "sakari", "winsms"])
+@pytest.mark.parametrize("provider", providers.names())
 def test_each_row_gets_the_text_that_its_column_names(run: Run, ledger: Ledger, provider: str) -> None:
     told = enqueue(run, *BY, "--dry-run", provider=provider)["preflight"]
     assert told["texts"] == {"": 2, "de": 1, "fr": 1}

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from dispatcher import providers
+
 ASK = """
 import json
 from workers.app import app
@@ -70,7 +72,7 @@ def test_each_broker_gets_its_own_options(tmp_path: Path, broker: str, has: set[
     assert found["transport"] == broker.partition(":")[0].partition("+")[0]
     # What RabbitMQ 4.3 refuses to declare is never asked for, and no bell is kept in a worker's memory.
     assert found["durable"]
-    assert set(found["queues"]) == {"periodic", "submit.bsg", "submit.netsapiens", "submit.sakari", "submit.winsms"}
+    assert set(found["queues"]) == {"periodic", *(f"submit.{name}" for name in providers.names())}
     assert (found["worker_enable_remote_control"], found["worker_send_task_events"]) == (False, False)
     assert (found["task_acks_late"], found["worker_prefetch_multiplier"]) == (False, 1)
     assert found["broker_connection_max_retries"] is None
