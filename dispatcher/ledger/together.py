@@ -1,5 +1,6 @@
 """Does in one transaction what several threads ask for at the same time."""
 
+import logging
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -8,6 +9,8 @@ from typing import Generic, TypeVar
 
 from dispatcher.errors import LedgerError
 from dispatcher.ledger.transaction import Transaction
+
+log = logging.getLogger(__name__)
 
 _MOST = 32
 
@@ -53,7 +56,7 @@ class Together(Generic[Asked, Answer]):
         """Return the answer to what is asked, once it is committed.
 
         Raises:
-            LedgerError: it could not be done, nor together with what others asked.
+            LedgerError: it could not be done, neither together with what others asked nor alone.
         """
         place: _Place[Asked, Answer] = _Place(asked)
         with self._lock:
@@ -82,6 +85,11 @@ class Together(Generic[Asked, Answer]):
         except LedgerError:
             if len(lot) == 1:
                 raise
+        except Exception:
+            if len(lot) == 1:
+                raise
+            # Whose fault it is finds out alone, and is told. What the others ask for, answers among it, is not lost with it.
+            log.exception("together.failed many=%d", len(lot))
         finally:
             self._pass_on(lot)
         return place.answer[0] if place.answer else self._alone(place.asked)

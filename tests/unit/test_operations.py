@@ -1,7 +1,8 @@
 """Submitting, polling, taking back and sweeping, with a provider that does as it is told and a clock that stands."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -324,6 +325,52 @@ def test_redis_going_away_at_any_moment_sends_nothing_and_leaves_no_doubt(world:
     assert world.messages() == {"queued": 3}
 
 
+@pytest.mark.parametrize("trouble", ["stop", "Redis", "no permit", "the ledger", "pause", "crash"])
+def test_whatever_comes_between_an_answer_and_the_next_claim_the_answer_is_recorded(
+    world: World, monkeypatch: pytest.MonkeyPatch, trouble: str
+) -> None:
+    world.enqueue(batches=3)
+    account = replace(world.account, limits=Limits(requests_per_second=None, segments_per_second=None))
+    claim, sent = world.ledger.batches.claim_and_begin, world.provider.submitted
+
+    def failing(*args: Any, **more: Any) -> Any:
+        if sent:
+            assert world.messages() == {"queued": 9}  # the answer waits for this claim
+            raise LedgerError("busy") if trouble == "the ledger" else RuntimeError("a bug")
+        return claim(*args, **more)
+
+    if trouble == "Redis":
+        world.throughput.away = 2
+    elif trouble == "no permit":
+        world.throughput.waits = [0.0, 3.0]
+    elif trouble == "pause":
+        pausing = lambda: cancellation.pause(  # noqa: E731
+            world.ledger, world.campaign(), who="t", now=world.time.now(), reason="by hand"
+        )
+        world.provider.during = pausing
+    elif trouble in ("the ledger", "crash"):
+        monkeypatch.setattr(world.ledger.batches, "claim_and_begin", failing)
+    error: Any = {"Redis": ThroughputUnavailable, "the ledger": LedgerError, "crash": RuntimeError}.get(trouble)
+    with pytest.raises(error) if error else nullcontext():
+        submission.work(account, slices=1, seconds=60, stopping=lambda: trouble == "stop" and len(sent) == 1)
+    assert len(sent) == 1
+    assert world.messages() == {"submitted": 3, "queued": 6}
+    assert world.ledger.reports.discrepancies(world.campaign()) == []
+
+
+def test_an_answer_does_not_wait_for_a_permit_that_is_to_come(world: World) -> None:
+    world.enqueue(batches=2)
+    account = replace(world.account, limits=Limits(requests_per_second=None, segments_per_second=None))
+    world.throughput.waits = [0.0, 0.5]
+    seen = []
+    sleep = world.time.sleep
+    world.time.sleep = lambda seconds: (seen.append(world.messages()), sleep(seconds))  # type: ignore[method-assign,assignment,func-returns-value]
+    account = replace(account, sleep=world.time.sleep)
+    submission.work(account, slices=1, seconds=60, stopping=lambda: False)
+    assert seen == [{"submitted": 3, "queued": 3}]
+    assert world.messages() == {"submitted": 6}
+
+
 def test_cancel_while_a_permit_is_waited_for_wins(world: World) -> None:
     world.enqueue()
     campaign = world.campaign()
@@ -345,7 +392,7 @@ def test_cancel_while_a_permit_is_waited_for_wins(world: World) -> None:
 
 def test_an_outcome_waits_for_a_ledger_that_is_away(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.enqueue()
-    record = world.ledger.outcomes.submitted
+    record = world.ledger.outcomes.answered
     failures = [LedgerError("disk full")] * 3
 
     def away(*args: Any, **kwargs: Any) -> bool:
@@ -353,8 +400,9 @@ def test_an_outcome_waits_for_a_ledger_that_is_away(world: World, monkeypatch: p
             raise failures.pop()
         return record(*args, **kwargs)
 
-    monkeypatch.setattr(world.ledger.outcomes, "submitted", away)
+    monkeypatch.setattr(world.ledger.outcomes, "answered", away)
     assert world.step() == "submitted"
+    assert failures == []
     assert world.messages() == {"submitted": 3}
 
 
