@@ -14,6 +14,7 @@ from dispatcher.provider import (
     ChecksCredentials,
     EstimatesPrice,
     FetchesReceipts,
+    FindsLost,
     HasResources,
     HostsMedia,
     KnowsOptOuts,
@@ -29,6 +30,7 @@ ABILITIES: dict[str, Callable[[Provider], bool]] = {
     "receipts": lambda provider: isinstance(provider, FetchesReceipts),
     "schedule": lambda provider: provider.capabilities.schedule_ahead is not None,
     "recall": lambda provider: isinstance(provider, Schedules | StopsBatches),
+    "lookup": lambda provider: isinstance(provider, FindsLost),
     "price": lambda provider: isinstance(provider, EstimatesPrice),
     "balance": lambda provider: isinstance(provider, TellsBalance),
     "inbox": lambda provider: isinstance(provider, ReceivesMessages),
@@ -41,7 +43,7 @@ ABILITIES: dict[str, Callable[[Provider], bool]] = {
 }
 """What a provider may be able to do, and how one knows."""
 
-_SHORT = {"optouts": "opt-outs", "resources": "its own"}
+_SHORT = {"lookup": "look-up", "optouts": "opt-outs", "resources": "its own"}
 
 
 @click.command(name="providers")

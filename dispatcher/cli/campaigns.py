@@ -1,4 +1,4 @@
-"""Commands about campaigns: status, list, pause, resume, cancel, report."""
+"""Commands about campaigns: status, list, pause, resume, cancel."""
 
 import click
 

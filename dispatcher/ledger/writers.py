@@ -19,7 +19,7 @@ _TURN_STEP = 0.0003
 
 
 @dataclass(slots=True)
-class _Together:
+class _Shared:
     """A transaction that threads, one after another, put their changes into; none goes on before its commit."""
 
     pooled: Any
@@ -41,14 +41,14 @@ class Writers:
         self._lock = threading.Lock()
         self._counting = threading.Lock()
         self._waiting = 0
-        self._together: _Together | None = None
+        self._shared: _Shared | None = None
 
     @contextmanager
     def write(self) -> Iterator[Any]:
         """Give the driver's connection, in a transaction that is committed when this ends, or undone if it raises."""
-        together = self._enter()
-        driver = together.pooled.driver_connection
-        first = not together.members
+        shared = self._enter()
+        driver = shared.pooled.driver_connection
+        first = not shared.members
         last = False
         try:
             if not first:
@@ -57,21 +57,21 @@ class Writers:
             if not first:
                 driver.execute("RELEASE one")
         except BaseException:
-            self._undo(together, first=first)
+            self._undo(shared, first=first)
             raise
         finally:
-            together.members += 1
-            last = self._leave(together)
+            shared.members += 1
+            last = self._leave(shared)
         if not last:
-            self._await(together)
-        if together.error is not None:
-            raise together.error
+            self._await(shared)
+        if shared.error is not None:
+            raise shared.error
 
     def close(self) -> None:
         """Close what is open."""
         self._turn.close()
 
-    def _enter(self) -> _Together:
+    def _enter(self) -> _Shared:
         with self._counting:
             self._waiting += 1
         try:
@@ -80,14 +80,14 @@ class Writers:
             with self._counting:
                 self._waiting -= 1
         try:
-            if self._together is None:
-                self._together = self._begin()
+            if self._shared is None:
+                self._shared = self._begin()
         except BaseException:
             self._lock.release()
             raise
-        return self._together
+        return self._shared
 
-    def _begin(self) -> _Together:
+    def _begin(self) -> _Shared:
         pooled = None
         try:
             self._turn.take()
@@ -99,10 +99,10 @@ class Writers:
                 pooled.close()
             self._turn.give()
             raise
-        return _Together(pooled)
+        return _Shared(pooled)
 
-    def _undo(self, together: _Together, *, first: bool) -> None:
-        driver = together.pooled.driver_connection
+    def _undo(self, shared: _Shared, *, first: bool) -> None:
+        driver = shared.pooled.driver_connection
         try:
             if not first:
                 driver.execute("ROLLBACK TO one")
@@ -112,40 +112,40 @@ class Writers:
                 driver.execute("BEGIN IMMEDIATE")
         except sqlite3.Error as error:
             # SQLite has undone all of it, what the others changed as well: they must know.
-            together.error = sqlite3.OperationalError(f"a change was undone together with others: {error}")
+            shared.error = sqlite3.OperationalError(f"a change was undone together with others: {error}")
 
-    def _leave(self, together: _Together) -> bool:
+    def _leave(self, shared: _Shared) -> bool:
         """Commit, and return True, unless somebody waits who will; let the next one in."""
         with self._counting:
             more = self._waiting > 0
-        if more and together.members < _MOST_TOGETHER and together.error is None:
+        if more and shared.members < _MOST_TOGETHER and shared.error is None:
             self._lock.release()
             return False
-        self._commit(together)
+        self._commit(shared)
         return True
 
-    def _commit(self, together: _Together) -> None:
+    def _commit(self, shared: _Shared) -> None:
         try:
-            if together.error is None:
-                together.pooled.driver_connection.commit()
+            if shared.error is None:
+                shared.pooled.driver_connection.commit()
         except BaseException as error:
-            together.error = error
+            shared.error = error
             raise
         finally:
             with contextlib.suppress(sqlite3.Error):
-                together.pooled.driver_connection.rollback()
-            together.pooled.close()
-            self._together = None
+                shared.pooled.driver_connection.rollback()
+            shared.pooled.close()
+            self._shared = None
             self._turn.give()
-            together.done.set()
+            shared.done.set()
             self._lock.release()
 
-    def _await(self, together: _Together) -> None:
-        while not together.done.wait(_LOST_SECONDS):
+    def _await(self, shared: _Shared) -> None:
+        while not shared.done.wait(_LOST_SECONDS):
             # Whoever was waited for may have been interrupted before it came in.
             if self._lock.acquire(blocking=False):
-                if self._together is together:
-                    self._commit(together)
+                if self._shared is shared:
+                    self._commit(shared)
                 else:
                     self._lock.release()
 
