@@ -10,7 +10,7 @@ from typing import NoReturn
 import click
 
 from dispatcher import __version__
-from dispatcher.cli.plain import printable
+from dispatcher.cli.plain import printable, say
 from dispatcher.errors import DispatcherError, UsageError
 
 FAILED, WRONG = 1, 2
@@ -142,4 +142,5 @@ def _check_arguments(words: list[str]) -> None:
 
 
 def _say(message: str) -> None:
-    click.echo(f"dispatcher: {printable(message)}", err=True)
+    for line in f"dispatcher: {printable(message)}".splitlines():
+        say(line, err=True)

@@ -6,8 +6,8 @@ import click
 
 from dispatcher import recovery, reporting
 from dispatcher.cli.opening import WHO, opened
-from dispatcher.cli.output import console, json_option, local, make_sure, print_json, table
-from dispatcher.cli.plain import printable
+from dispatcher.cli.output import console, json_option, local, print_json, table
+from dispatcher.cli.plain import make_sure, printable
 from dispatcher.errors import UsageError
 from dispatcher.ledger import Doubt
 from dispatcher.runtime import Runtime

@@ -11,8 +11,8 @@ from dispatcher.cli.chain import capabilities_of
 from dispatcher.cli.lists import how_it_is_read, show_notes, taken
 from dispatcher.cli.opening import WHO, opened
 from dispatcher.cli.orders import Source, named_source, new_public_id
-from dispatcher.cli.output import json_option, make_sure, print_json
-from dispatcher.cli.plain import printable
+from dispatcher.cli.output import json_option, print_json
+from dispatcher.cli.plain import make_sure, printable
 from dispatcher.cli.planning import planning_progress, read_as, show_totals, totals_of
 from dispatcher.errors import UsageError
 from dispatcher.ledger import Campaign

@@ -6,8 +6,7 @@ from typing import Any
 
 import click
 
-from dispatcher.cli.output import say
-from dispatcher.cli.plain import printable
+from dispatcher.cli.plain import printable, say
 from dispatcher.planning import Format, Reading
 
 

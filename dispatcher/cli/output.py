@@ -1,8 +1,6 @@
 """How the command prints: JSON for programs, tables and progress for people, nothing raw from outside."""
 
-import shutil
 import sys
-import textwrap
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -15,9 +13,6 @@ from rich.text import Text
 
 from dispatcher import reporting
 from dispatcher.cli.plain import printable
-from dispatcher.errors import DispatcherError
-
-_NARROWEST = 40
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs; its keys are stable.")
 
@@ -25,27 +20,6 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, 
 def print_json(data: Any) -> None:
     """Print one JSON document."""
     click.echo(reporting.as_json(data))
-
-
-def say(text: str, *, err: bool = False, hang: int = 0) -> None:
-    """Print one line; on a terminal that is narrower it goes on below, word by word, `hang` columns in."""
-    stream = sys.stderr if err else sys.stdout
-    if stream.isatty():
-        width = max(_NARROWEST, shutil.get_terminal_size().columns)
-        text = "\n".join(
-            textwrap.wrap(text, width, subsequent_indent=" " * hang, break_long_words=False, break_on_hyphens=False)
-        )
-    click.echo(text, err=err)
-
-
-def make_sure(question: str, otherwise: str, *, err: bool = False) -> None:
-    """Ask whether to do what cannot be undone.
-
-    Raises:
-        DispatcherError: it is not to be; it says `otherwise`.
-    """
-    if not click.confirm(question, err=err):
-        raise DispatcherError(otherwise)
 
 
 def many(count: int, thing: str) -> str:

@@ -12,8 +12,8 @@ import click
 
 from dispatcher import reporting
 from dispatcher.cli.accounts import take_lookup, usable
-from dispatcher.cli.output import duration, many, say
-from dispatcher.cli.plain import printable
+from dispatcher.cli.output import duration, many
+from dispatcher.cli.plain import printable, say
 from dispatcher.cli.watching import held_in_words
 from dispatcher.errors import DispatcherError, InputError
 from dispatcher.ledger import ExcludedRow, PlanTotals

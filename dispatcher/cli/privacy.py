@@ -4,7 +4,8 @@ import click
 
 from dispatcher import privacy
 from dispatcher.cli.opening import WHO, opened
-from dispatcher.cli.output import json_option, make_sure, print_json
+from dispatcher.cli.output import json_option, print_json
+from dispatcher.cli.plain import make_sure
 from dispatcher.errors import UsageError
 from dispatcher.msisdn import InvalidNumber, mask, normalise
 

@@ -8,8 +8,8 @@ import click
 
 from dispatcher import reporting
 from dispatcher.cli.opening import opened
-from dispatcher.cli.output import console, duration, json_option, many, print_json, say, table
-from dispatcher.cli.plain import printable
+from dispatcher.cli.output import console, duration, json_option, many, print_json, table
+from dispatcher.cli.plain import printable, say
 from dispatcher.errors import UsageError
 from dispatcher.ledger import Campaign, Exclusion, ReportLine
 from dispatcher.message import MessageState
