@@ -141,10 +141,12 @@ def threads(stage: Stage, options: Options) -> Iterator[Figure]:
         rates = {}
         for many in (1, 4) if options.quick else THREADS:
             size = many * (10 if options.quick else 60)
+            # All of them for this provider: by default half are kept for the others.
+            settings = {"DISPATCHER_THREADS": str(many), "DISPATCHER_SLICES": str(many)}
             path = people.write(stage.folder / "slow.csv", size, seed=options.seed)
             with (
                 counting_server(latency=latency) as server,
-                stage.home(engine, server=server, settings={"DISPATCHER_THREADS": str(many)}) as home,
+                stage.home(engine, server=server, settings=settings) as home,
             ):
                 name = journey.enqueue(home, path, provider="netsapiens").output["campaign"]
                 home.pause(name)
