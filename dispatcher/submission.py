@@ -118,9 +118,9 @@ def submit_next(account: Account, last: Last | None = None) -> Step:
         return Step(outcome="no_budget", go_on=False)
     segments, lead = 1, 0.0
     small = a.provider.capabilities.messages_per_request <= SMALL_BATCH
-    limited = bool(a.limits.requests_per_second or a.limits.segments_per_second or a.allowance.per_day)
-    last = last if small and not limited else None
-    if a.limits.requests_per_second or a.limits.segments_per_second:
+    limited = bool(a.limits.requests_per_second or a.limits.segments_per_second)
+    last = last if small and not limited and not a.allowance.per_day else None
+    if limited:
         head = a.ledger.batches.head(a.name, now=a.clock())
         if head is None:
             return Step(outcome="idle", go_on=False)

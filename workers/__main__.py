@@ -1,6 +1,7 @@
 """`python -m workers worker NAME` or `python -m workers beat`: what `dispatcher up` runs as its children.
 
-Celery's own command starts the same, and holds 12 MB more for what else it can do.
+Celery's own command starts them as well, with what workers would tell each other unless it is told not to, and holds
+12 MB more for what else it can do.
 """
 
 import socket

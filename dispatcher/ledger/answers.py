@@ -230,8 +230,7 @@ def merged(by_batch: Mapping[int, Mapping[str, int]], more: Mapping[str, int]) -
     """Return counter changes by batch, and some more, as one sum."""
     merged = dict(more)
     for changes in by_batch.values():
-        for name, amount in changes.items():
-            merged[name] = merged.get(name, 0) + amount
+        merge(merged, changes)
     return merged
 
 

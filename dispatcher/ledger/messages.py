@@ -1,7 +1,7 @@
 """Moves messages from state to state inside a caller's transaction, many at a time, with their counters."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from dispatcher.ledger.database import Transaction, micros, millionths
-from dispatcher.ledger.trail import because
+from dispatcher.ledger.trail import because, merge
 from dispatcher.message import MESSAGE_MOVES, MESSAGES_PER_BATCH, MessageState
 from dispatcher.provider import Receipts
 
@@ -76,7 +76,7 @@ def move_messages(tx: Transaction, moves: Sequence[MessageMove]) -> dict[int, di
         settled.append(row.settled_at if move.settled_at is None else move.settled_at)
         batch = changes.setdefault(move.message_id // MESSAGES_PER_BATCH, {})
         if move.reason is not None and move.state in _WITH_A_REASON:
-            _add(batch, {because(move.state.value, move.reason): 1})
+            merge(batch, {because(move.state.value, move.reason): 1})
         for name, amount in (
             (f"message.{row.state}", -1),
             (f"message.{move.state.value}", 1),
@@ -113,14 +113,14 @@ def settle_messages(tx: Transaction, receipts: Receipts, *, now: datetime) -> di
         if len(ids) >= _WORTH_A_STATEMENT:
             found = _settle(tx, ids, state, reason=reason, cost=cost, settled_at=settled_at)
             moved = -found.get("message.submitted", 0)
-            _add(changes.setdefault(batch_id, {}), found)
+            merge(changes.setdefault(batch_id, {}), found)
         if moved < len(ids):  # another state, or another cost, than most have; those that have moved move no more
             rest += [
                 MessageMove(message_id=one, state=state, reason=reason, cost=cost, settled_at=settled_at)
                 for one in ids
             ]
     for batch_id, more in (move_messages(tx, rest) if rest else {}).items():
-        _add(changes.setdefault(batch_id, {}), more)
+        merge(changes.setdefault(batch_id, {}), more)
     return changes
 
 
@@ -168,11 +168,6 @@ def _settle(
     if moved and reason is not None and state in _WITH_A_REASON:
         more[because(state.value, reason)] = moved
     return {"message.submitted": -moved, f"message.{state.value}": moved, **more} if moved else {}
-
-
-def _add(changes: dict[str, int], more: Mapping[str, int]) -> None:
-    for name, amount in more.items():
-        changes[name] = changes.get(name, 0) + amount
 
 
 def accept_messages(

@@ -82,14 +82,12 @@ class Together(Generic[Asked, Answer]):
             with self._lock:
                 self._waiting[:0] = lot[len(answers) :]
             del lot[len(answers) :]
-        except LedgerError:
-            if len(lot) == 1:
-                raise
-        except Exception:
+        except Exception as error:
             if len(lot) == 1:
                 raise
             # Whose fault it is finds out alone, and is told. What the others ask for, answers among it, is not lost with it.
-            log.exception("together.failed many=%d", len(lot))
+            if not isinstance(error, LedgerError):
+                log.exception("together.failed many=%d", len(lot))
         finally:
             self._pass_on(lot)
         return place.answer[0] if place.answer else self._alone(place.asked)

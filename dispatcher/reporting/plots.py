@@ -3,6 +3,7 @@
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from html import escape
 
 from dispatcher.ledger import Attempt
@@ -84,24 +85,19 @@ def _pace_at(attempts: Sequence[Attempt], limit: float | None, segments_limit: f
         counts[_OUTCOMES.get(one.outcome or "", _UNDER_WAY)][place] += 1 / width
         segments[place] += one.segments / width
     ticks, label = _clock(first, end), _named(first, width)
-    drawn = columns(
+    draw = partial(columns, label=label, ticks=ticks, whole=False)
+    drawn = draw(
         [Layer(name=outcome, values=values) for outcome, values in counts.items() if any(values)],
-        label=label,
-        ticks=ticks,
         title=f"Requests a second to {name}",
         unit=f"requests a second to {name}, by time (UTC)",
         limit=limit,
-        whole=False,
     )
     if segments_limit is not None:
-        drawn += columns(
+        drawn += draw(
             [Layer(name="segments", values=segments)],
-            label=label,
-            ticks=ticks,
             title=f"Segments a second to {name}",
             unit=f"segments a second to {name}, by time (UTC)",
             limit=segments_limit,
-            whole=False,
         )
     limited = limit is not None or segments_limit is not None
     held = "A limit is as it is set now; workers hold it in every rolling second." if limited else "No limit is set."
