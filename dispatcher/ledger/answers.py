@@ -1,18 +1,18 @@
 """Records what providers answered: to one request, or to several small ones in few statements."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from dispatcher.batch import BatchState
 from dispatcher.failpoints import reach
-from dispatcher.ledger.database import Transaction, micros, millionths, moment
+from dispatcher.ledger.database import Transaction, micros, moment
 from dispatcher.ledger.messages import MessageMove, accept_messages, move_batch_messages, move_messages
 from dispatcher.ledger.rows import BatchContent, Claim
 from dispatcher.ledger.spending import hold, settle
-from dispatcher.ledger.trail import ByCampaign, merge, note, note_batch_move, note_batch_moves, shifts
-from dispatcher.message import MESSAGES_PER_BATCH, MessageState, message_id
+from dispatcher.ledger.trail import ByCampaign, merge, note, note_batch_move, shifts
+from dispatcher.message import MessageState, message_id
 from dispatcher.provider import Answers
 
 
@@ -42,68 +42,6 @@ def in_words(asked: int, answers: Answers) -> str:
     """Return what the provider answered, in numbers."""
     accepted = asked - len(answers.refused) - len(answers.missing)
     return f"{accepted} accepted, {len(answers.refused)} refused, {len(answers.missing)} not answered for"
-
-
-def record_several(tx: Transaction, answered: Sequence[Answered], changes: ByCampaign) -> list[bool]:
-    """Record plain answers to several small requests as one.
-
-    What this changes in the counters is added to `changes`. Looked at one by one are those whose claim is not as it was.
-    """
-    accepted = _record_accepted(tx, answered, changes) if len(answered) > 1 else set()
-    if accepted:
-        reach("in_outcome")
-    return [one.attempt in accepted or record_answers(tx, one, changes) for one in answered]
-
-
-def _record_accepted(tx: Transaction, answered: Sequence[Answered], changes: ByCampaign) -> set[tuple[int, int]]:
-    plain = {one.claim.batch_id: one for one in answered}
-    found = tx.rows(
-        f"SELECT id, attempt, scheduled_for FROM batch WHERE id {tx.in_ids} AND state = 'submitting' ORDER BY id"
-        + (" FOR UPDATE" if tx.postgresql else ""),
-        ids=tx.ids(plain),
-    )
-    ours = [plain[int(row.id)] for row in found if row.attempt == plain[int(row.id)].claim.attempt]
-    if not ours:
-        return set()
-    now = max(one.now for one in ours)
-    scheduled = {int(row.id): moment(row.scheduled_for) for row in found}
-    starts = [max(now, scheduled[one.claim.batch_id] or now) for one in ours]
-    learned = [in_words(len(one.content.positions), one.answers) for one in ours]
-    batches, batch_values = tx.table(
-        {
-            "id": ("bigint", [one.claim.batch_id for one in ours]),
-            "attempt": ("bigint", [one.claim.attempt for one in ours]),
-            "theirs": ("text", [one.answers.provider_reference for one in ours]),
-            "due_at": ("bigint", [micros(start) for start in starts]),
-            "until": (
-                "bigint",
-                [micros(start + one.receipt_window) for start, one in zip(starts, ours, strict=True)],
-            ),
-            "learned": ("text", learned),
-        }
-    )
-    tx.run(
-        "UPDATE batch SET state = 'submitted', reason = NULL, lease_until = NULL, provider_reference = t.theirs,"
-        " submitted_at = :now, receipts_due_at = t.due_at, receipts_until = t.until, look_up_at = NULL"
-        f" FROM {batches} AS t WHERE batch.id = t.id",
-        now=micros(now),
-        **batch_values,
-    )
-    tx.run(
-        "UPDATE attempt SET ended_at = :now, outcome = 'submitted', evidence = t.learned"
-        f" FROM {batches} AS t WHERE attempt.batch_id = t.id AND attempt.number = t.attempt",
-        now=micros(now),
-        **batch_values,
-    )
-    moved = _accept(tx, ours)
-    for one in ours:
-        by_campaign = changes.setdefault(one.claim.campaign_id, {})
-        merge(by_campaign, shifts("batch", [("submitting", "submitted", 1)]))
-        merge(by_campaign, moved[one.claim.batch_id])
-        merge(by_campaign, {"segments": sum(one.content.segments)})
-    claims = [one.claim for one in ours]
-    note_batch_moves(tx, claims, BatchState.SUBMITTING, BatchState.SUBMITTED, now=now, whys=learned)
-    return {one.attempt for one in ours}
 
 
 def record_answers(tx: Transaction, answered: Answered, changes: ByCampaign) -> bool:
@@ -173,28 +111,6 @@ def settle_batch(
         **columns,
     )
     return BatchState(found.state)
-
-
-def _accept(tx: Transaction, answered: Sequence[Answered]) -> dict[int, dict[str, int]]:
-    """Move the messages that are still queued to submitted; return the counter changes by batch."""
-    ids: list[int] = []
-    theirs: list[str | None] = []
-    costs: list[int | None] = []
-    for one in answered:
-        ids += [message_id(one.claim.batch_id, position) for position in one.content.positions]
-        theirs += one.answers.provider_message_ids
-        costs += [None if cost is None else millionths(cost) for cost in one.answers.costs]
-    messages, values = tx.table({"id": ("bigint", ids), "theirs": ("text", theirs), "cost": ("bigint", costs)})
-    moved = tx.rows(
-        "UPDATE message SET state = 'submitted', provider_message_id = t.theirs, cost = t.cost"
-        f" FROM {messages} AS t WHERE message.id = t.id AND message.state = 'queued' RETURNING message.id, message.cost",
-        **values,
-    )
-    changes: dict[int, dict[str, int]] = {one.claim.batch_id: {} for one in answered}
-    for row in moved:
-        move = {"message.queued": -1, "message.submitted": 1, "cost": row.cost or 0}
-        merge(changes[int(row.id) // MESSAGES_PER_BATCH], move)
-    return changes
 
 
 def message_moves(batch_id: int, content: BatchContent, answers: Answers, *, settled_at: int) -> list[MessageMove]:

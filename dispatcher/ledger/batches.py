@@ -5,7 +5,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from dispatcher.ledger.answers import Answered
-from dispatcher.ledger.care import RELEASED, released_through
+from dispatcher.ledger.care import RELEASED
 from dispatcher.ledger.claims import (
     NOT_EXPIRED,
     Taken,
@@ -13,10 +13,12 @@ from dispatcher.ledger.claims import (
     begin,
     best,
     claim,
-    claim_and_begin_several,
+    claim_and_begin,
+    due_of,
     read_content,
 )
 from dispatcher.ledger.database import Database, micros
+from dispatcher.ledger.lots import claim_and_begin_several
 from dispatcher.ledger.rows import Allowance, BatchContent, Claim, Head
 from dispatcher.ledger.together import Together
 from dispatcher.ledger.trail import ByCampaign, count_several
@@ -39,8 +41,7 @@ class Batches:
             if campaign is None:
                 return None
             batch = tx.first(
-                "SELECT segments FROM batch WHERE campaign_id = :campaign_id AND state = 'pending' AND due_at <= :now"
-                f"{released_through(campaign)} ORDER BY due_at, id LIMIT 1",
+                f"SELECT b.segments FROM batch b WHERE {due_of(campaign)} LIMIT 1",
                 campaign_id=campaign.id,
                 now=micros(now),
             )
@@ -55,8 +56,13 @@ class Batches:
         were suppressed since planning leave the batch here. None where nothing is due.
         """
         with self._database.write() as tx:
+            campaign = best(tx, provider, now=now, locked=True)
+            if campaign is None:
+                return None
             changes: ByCampaign = {}
-            taken = claim(tx, provider, owner=owner, now=now, lease=lease, allowance=allowance, changes=changes)
+            taken = claim(
+                tx, provider, campaign, owner=owner, now=now, lease=lease, allowance=allowance, changes=changes
+            )
             if taken is not None:
                 count_several(tx, changes, batch_id=taken.batch_id)
             return taken
@@ -86,7 +92,12 @@ class Batches:
         if small:
             return self._together[provider].ask(wish)
         with self._database.write() as tx:
-            return claim_and_begin_several(tx, [wish])[0]
+            campaign = best(tx, provider, now=now, locked=True)
+            changes: ByCampaign = {}
+            taken = None if campaign is None else claim_and_begin(tx, campaign, wish, changes)
+            if taken is not None:
+                count_several(tx, changes, batch_id=taken[0].batch_id)
+            return taken
 
     def content(self, claim: Claim) -> BatchContent:
         """Return what a claimed batch is to say, to those of its messages that are still queued."""

@@ -11,6 +11,9 @@ import msgspec
 _ROWS = 4000
 """Rows in one statement on SQLite: about 5 ms. Its driver gives the interpreter away once a statement."""
 
+_WORTH_A_COPY = 64
+"""Rows for which PostgreSQL's COPY is set up: it takes more messages to and fro than a statement, and is not prepared."""
+
 
 def insert(
     driver: Any,
@@ -28,6 +31,11 @@ def insert(
     many = len(next(iter(columns.values())))
     if not many:
         return
+    if postgresql and many < _WORTH_A_COPY:
+        kinds = {name: kind for name, column in columns.items() if (kind := _kind(column))}
+        statement = _statement_of_arrays(table, tuple(kinds.items()), tuple(same))
+        driver.execute(statement, [*(list(columns[name]) for name in kinds), *same.values()]).close()
+        return
     if postgresql:
         copy = f"COPY {table} ({', '.join([*columns, *same])}) FROM STDIN"
         plain = all(str(value).isalnum() for value in same.values())
@@ -44,6 +52,30 @@ def insert(
         for at, column in enumerate(columns.values(), len(same)):
             parameters[at :: len(columns)] = column[piece]
         driver.execute(_statement(table, tuple(columns), tuple(same), rows), parameters).close()
+
+
+_KINDS = {bool: "boolean", int: "bigint", str: "text", bytes: "bytea"}
+
+
+def _kind(column: Sequence[Any]) -> str | None:
+    """Return PostgreSQL's type for some values of one kind; None where all are NULL, as in a column not named at all."""
+    given = next((value for value in column if value is not None), None)
+    if given is None:
+        return None
+    return _KINDS[type(given)]
+
+
+@lru_cache(maxsize=256)
+def _statement_of_arrays(table: str, columns: tuple[tuple[str, str], ...], same: tuple[str, ...]) -> str:
+    names = ", ".join([*(name for name, _ in columns), *same])
+    arrays = ", ".join(f"%s::{kind}[]" for _, kind in columns)
+    shared = "".join(", %s" for _ in same)
+    own = ", ".join(f"u.c{at}" for at in range(len(columns)))
+    # The arrays are named first, as their parameters come first.
+    return (
+        f"WITH u({', '.join(f'c{at}' for at in range(len(columns)))}) AS (SELECT * FROM unnest({arrays}))"
+        f" INSERT INTO {table} ({names}) SELECT {own}{shared} FROM u"
+    )
 
 
 @lru_cache(maxsize=64)

@@ -49,8 +49,8 @@ class Tally:
 
 
 def released_through(campaign: Row[Any]) -> str:
-    """Return SQL for `number`, that a batch of one campaign is not held back by its canary."""
-    return "" if campaign.released_through is None else f" AND number <= {int(campaign.released_through)}"
+    """Return SQL, that a batch `b` of one campaign is not held back by its canary."""
+    return "" if campaign.released_through is None else f" AND b.number <= {int(campaign.released_through)}"
 
 
 class Care:

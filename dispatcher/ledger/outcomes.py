@@ -9,11 +9,12 @@ from dispatcher.ledger.answers import (
     Answered,
     end_attempt,
     keep_evidence,
-    record_several,
+    record_answers,
     requeue_unknown,
     settle_batch,
 )
 from dispatcher.ledger.database import Database, Transaction, micros, moment
+from dispatcher.ledger.lots import record_several
 from dispatcher.ledger.messages import move_batch_messages
 from dispatcher.ledger.rows import Allowance, BatchContent, Claim
 from dispatcher.ledger.spending import hold, settle
@@ -55,8 +56,11 @@ class Outcomes:
         """
         if answered.plain and len(answered.content.positions) <= SMALL_BATCH:
             return self._together.ask(answered)
+        changes: ByCampaign = {}
         with self._database.write() as tx:
-            return _record_lot(tx, [answered])[0]
+            recorded = record_answers(tx, answered, changes)
+            count_several(tx, changes, batch_id=answered.claim.batch_id)
+            return recorded
 
     def unknown(self, claim: Claim, *, now: datetime, why: str, receipt_window: timedelta) -> bool:
         """Record that nobody can say whether the request was carried out."""

@@ -46,6 +46,12 @@ class Transaction:
         """Return a list of integers as the parameter `ids` of a statement that uses `in_ids`."""
         return list(ids) if self.postgresql else json.dumps(list(ids))
 
+    def hexadecimal(self, expression: str) -> str:
+        """Return SQL for bytes as hexadecimal digits, NULL where there are none, so that they fit into `columns`."""
+        if self.postgresql:
+            return f"encode({expression}, 'hex')"
+        return f"CASE WHEN {expression} IS NOT NULL THEN hex({expression}) END"
+
     def rows(self, sql: str, **parameters: Any) -> Sequence[Any]:
         """Run a query and return all rows, their columns as attributes."""
         cursor = self._execute(sql, parameters)

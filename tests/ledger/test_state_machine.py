@@ -33,8 +33,9 @@ from dispatcher.ledger import (
     PlannedBatch,
     PlanTotals,
 )
-from dispatcher.ledger.claims import Wish, claim_and_begin_several
+from dispatcher.ledger.claims import Wish
 from dispatcher.ledger.database import micros
+from dispatcher.ledger.lots import claim_and_begin_several
 from dispatcher.message import MESSAGES_PER_BATCH, MessageState
 from dispatcher.provider import Receipt
 from tests.ledger.conftest import LEASE, WINDOW, numbers

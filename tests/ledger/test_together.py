@@ -11,9 +11,12 @@ import pytest
 
 from dispatcher.errors import LedgerError
 from dispatcher.ledger import Answered, Ledger
-from dispatcher.ledger.claims import Taken, Wish, claim_and_begin_several
+from dispatcher.ledger.answers import record_answers
+from dispatcher.ledger.claims import Taken, Wish
+from dispatcher.ledger.lots import claim_and_begin_several
 from dispatcher.ledger.outcomes import _record_lot
 from dispatcher.ledger.together import Together
+from dispatcher.ledger.trail import ByCampaign, count_several
 from dispatcher.ledger.transaction import Transaction
 from dispatcher.provider import Answers
 from tests.ledger.conftest import LEASE, NOW, WINDOW, Enqueue, numbers
@@ -50,6 +53,8 @@ def answered(taken: Taken | None, **more: Any) -> Answered:
 
 
 def record(ledger: Ledger, several: Sequence[Answered]) -> list[bool]:
+    if not several:
+        return []
     with ledger.database.write() as tx:
         return _record_lot(tx, several)
 
@@ -76,27 +81,44 @@ def contents(ledger: Ledger) -> dict[str, Any]:
     return found
 
 
-def submit_four(ledger: Ledger, enqueue: Enqueue, *, several: bool) -> dict[str, Any]:
+def take_plainly(ledger: Ledger) -> Taken | None:
+    """Claim and begin as for a large batch."""
+    return ledger.batches.claim_and_begin("winsms", owner="w1", now=NOW, lease=LEASE, ready=lambda *_: True)
+
+
+def record_plainly(ledger: Ledger, one: Answered) -> bool:
+    """Record an answer as for a large batch."""
+    changes: ByCampaign = {}
+    with ledger.database.write() as tx:
+        recorded = record_answers(tx, one, changes)
+        count_several(tx, changes, batch_id=one.claim.batch_id)
+    return recorded
+
+
+def submit_four(ledger: Ledger, enqueue: Enqueue, *, at_once: int) -> dict[str, Any]:
     enqueue(batches=5, size=1)
     ledger.suppressions.add({numbers(3)[1]: "asked"}, source="test", now=NOW)
     wishes = [wish() for _ in range(4)]
-    taken = take(ledger, wishes) if several else [found for one in wishes for found in take(ledger, [one])]
+    taken = [found for start in range(0, 4, at_once or 4) for found in take(ledger, wishes[start : start + at_once])]
+    taken = taken or [take_plainly(ledger) for _ in wishes]
     sent = [answered(one) for one in taken if one is not None and one[1].positions]
     assert len(sent) == 3
-    if several:
-        record(ledger, sent)
-    else:
-        for one in sent:
-            record(ledger, [one])
+    for start in range(0, 3, at_once or 3):
+        record(ledger, sent[start : start + at_once])
+    if not at_once:
+        assert all(record_plainly(ledger, one) for one in sent)
     return contents(ledger)
 
 
 def test_a_lot_leaves_behind_what_single_ones_do(ledger: Ledger, enqueue: Enqueue) -> None:
-    together = submit_four(ledger, enqueue, several=True)
-    for table in ("message", "attempt", "event", "batch", "campaign", "counter", "suppression"):
-        with ledger.database.write() as tx:
-            tx.run(f"DELETE FROM {table}")
-    assert submit_four(ledger, enqueue, several=False) == together
+    left = []
+    for at_once in (0, 1, 4):  # in the way of large batches; in a lot of one; in a lot of all
+        left.append(submit_four(ledger, enqueue, at_once=at_once))
+        for table in ("message", "attempt", "event", "batch", "campaign", "counter", "suppression"):
+            with ledger.database.write() as tx:
+                tx.run(f"DELETE FROM {table}")
+    assert left[1] == left[0]
+    assert left[2] == left[0]
 
 
 def test_each_wish_gets_a_batch_of_its_own_and_what_is_too_many_gets_none(ledger: Ledger, enqueue: Enqueue) -> None:

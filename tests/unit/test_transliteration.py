@@ -1,5 +1,7 @@
+import unicodedata
+
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dispatcher.segments import Encoding, measure, what_needs_ucs2
@@ -31,10 +33,11 @@ def test_what_would_say_something_else_stays(text: str) -> None:
 
 
 @given(st.text())
+@example("\U0002f8dd")  # Unicode writes it as another character, which is no change of what it says
 def test_it_only_ever_helps_and_never_opens_a_placeholder(text: str) -> None:
     alike = transliterate(text)
     assert transliterate(alike) == alike
-    assert set(what_needs_ucs2(alike)) <= set(what_needs_ucs2(text)) | set(map(chr, range(0x300, 0x1_0000)))
+    assert set(what_needs_ucs2(alike)) <= set(what_needs_ucs2(unicodedata.normalize("NFC", text)))
     assert (alike.count("{"), alike.count("}")) == (text.count("{"), text.count("}"))
 
 
