@@ -1,8 +1,10 @@
 """How the cost grows with the work: rows, campaigns at once, threads against a slow provider."""
 
 import statistics
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from benchmarks import journey, people
 from benchmarks.figures import Figure
@@ -39,25 +41,41 @@ def rows(stage: Stage, options: Options) -> Iterator[Figure]:
     if options.rows:
         sizes = {size: times for size, times in SIZES.items() if size <= options.rows}
     for engine in options.engines:
-        planning, sending = _Costs(), _Costs()
+        planning, sending, beside = _Costs(), _Costs(), dict[int, float]()
         for size, times in sizes.items():
             path = people.write(stage.folder / "growth.csv", size, seed=options.seed)
-            planned, sent = [], []
+            commands, planned, sent = [], [], []
             for _ in range(times):
                 with counting_server() as server, stage.home(engine, server=server) as home:
-                    planned.append(journey.enqueue(home, path))
-                    name = planned[-1].output["campaign"]
+                    commands.append(journey.enqueue(home, path))
+                    # A ledger and workers that have been used: what is spent once a process is no part of what grows.
+                    name = commands[-1].output["campaign"]
                     home.pause(name)
+                    [warming] = _enqueue(stage, home, options, campaigns=1, each=min(sizes))
                     home.up(workers=options.workers)
+                    journey.let_run(home, server, [warming], rows=min(sizes))
                     sent.append(journey.let_run(home, server, [name], rows=size))
-            planning.clock[size] = statistics.median(one.seconds for one in planned) / size * 1e6
-            planning.cpu[size] = statistics.median(one.cpu for one in planned) / size * 1e6
-            planning.memory[size] = max(one.peak_memory for one in planned) / 1e6
+                    home.down()
+                    planned.append(_planned(home, path))
+            planning.clock[size] = statistics.median(clock for clock, _ in planned) / size * 1e6
+            planning.cpu[size] = statistics.median(cpu for _, cpu in planned) / size * 1e6
+            planning.memory[size] = max(one.peak_memory for one in commands) / 1e6
+            beside[size] = statistics.median(one.seconds for one in commands) - planning.clock[size] * size / 1e6
             # From the first request: the wait for the first bell is not of the size.
             sending.clock[size] = statistics.median(one.active for one in sent) / size * 1e6
             sending.cpu[size] = statistics.median(one.cpu for one in sent) / size * 1e6
         yield from _spreads(options, engine, "plan", planning)
         yield from _spreads(options, engine, "send", sending)
+        smallest = min(sizes)
+        yield Figure(
+            benchmark="growth",
+            what="a command of planning, beside the planning",
+            unit="s",
+            engine=engine,
+            rows=smallest,
+            values=[beside[smallest]],
+            more_is_better=False,
+        )
         small, large = sorted(sizes)[-2:]
         grown = (planning.memory[large] - planning.memory[small]) / (large - small) * 1e6
         yield Figure(
@@ -70,6 +88,16 @@ def rows(stage: Stage, options: Options) -> Iterator[Figure]:
             more_is_better=False,
             details={f"peak at {size:,} rows, MB": most for size, most in planning.memory.items()},
         )
+
+
+def _planned(home: Home, path: Path) -> tuple[float, float]:
+    """Plan a list in this process; return the seconds, and those of processors.
+
+    A command spends some on its start, whatever the size: that is told by itself.
+    """
+    began, before = time.perf_counter(), time.process_time() + home.database_cpu()
+    _plan(home, path, "growth")
+    return time.perf_counter() - began, time.process_time() + home.database_cpu() - before
 
 
 def _spreads(options: Options, engine: str, what: str, costs: _Costs) -> Iterator[Figure]:
@@ -121,17 +149,20 @@ def campaigns(stage: Stage, options: Options) -> Iterator[Figure]:
 
 def _enqueue(stage: Stage, home: Home, options: Options, *, campaigns: int, each: int) -> list[str]:
     """Plan so many campaigns, all paused; in this process, since commands would take minutes to start."""
-    capabilities = WinSMS(Settings()).capabilities
     names = []
     for index in range(campaigns):
         path = people.write(stage.folder / "part.csv", each, seed=options.seed, first=index * each)
         name = f"b{campaigns:04}{index:05}"
-        order = Order(public_id=name, name=name, provider="winsms", text=people.TEXT, phone_column="phone")
-        done = plan(home.ledger, order, path, capabilities=capabilities, who="bench", clock=now)
-        assert done.campaign is not None
+        _plan(home, path, name)
         home.pause(name)
         names.append(name)
     return names
+
+
+def _plan(home: Home, path: Path, name: str) -> None:
+    order = Order(public_id=name, name=name, provider="winsms", text=people.TEXT, phone_column="phone")
+    done = plan(home.ledger, order, path, capabilities=WinSMS(Settings()).capabilities, who="bench", clock=now)
+    assert done.campaign is not None
 
 
 def threads(stage: Stage, options: Options) -> Iterator[Figure]:

@@ -72,7 +72,7 @@ def let_run(home: Home, server: Server, names: list[str], *, rows: int, seconds:
             waiting.pop()
         return not waiting
 
-    wait_until(settled, "the last outcome", seconds=seconds, every=0.05 if rows > 50_000 else 0.01)
+    wait_until(settled, "the last outcome", seconds=seconds, every=0.05 if rows > 50_000 else 0.004)
     ended = time.monotonic()
     used = home.stack_cpu() - cpu
     told = server.told()
