@@ -2,7 +2,9 @@
 
 from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import TypeVar
 
 from dispatcher.ledger.answers import Answered
 from dispatcher.ledger.care import RELEASED
@@ -12,6 +14,7 @@ from dispatcher.ledger.claims import (
     Wish,
     begin,
     best,
+    best_to_claim,
     claim,
     claim_and_begin,
     due_of,
@@ -23,6 +26,11 @@ from dispatcher.ledger.rows import Allowance, BatchContent, Claim, Head
 from dispatcher.ledger.together import Together
 from dispatcher.ledger.trail import ByCampaign, count_several
 from dispatcher.message import MessageState
+
+T = TypeVar("T")
+
+_TIMES = 20
+"""Times that a worker whom others outrun looks for a batch, before its slice ends: the pump wakes it again."""
 
 
 class Batches:
@@ -55,17 +63,21 @@ class Batches:
         Its money is watched where the campaign has a budget, or the allowance one for the day. Messages whose numbers
         were suppressed since planning leave the batch here. None where nothing is due.
         """
-        with self._database.write() as tx:
-            campaign = best(tx, provider, now=now, locked=True)
-            if campaign is None:
-                return None
-            changes: ByCampaign = {}
-            taken = claim(
-                tx, provider, campaign, owner=owner, now=now, lease=lease, allowance=allowance, changes=changes
-            )
-            if taken is not None:
-                count_several(tx, changes, batch_id=taken.batch_id)
-            return taken
+
+        def once() -> Claim | None:
+            with self._database.write() as tx:
+                campaign = best_to_claim(tx, provider, now=now)
+                if campaign is None:
+                    return None
+                changes: ByCampaign = {}
+                taken = claim(
+                    tx, provider, campaign, owner=owner, now=now, lease=lease, allowance=allowance, changes=changes
+                )
+                if taken is not None:
+                    count_several(tx, changes, batch_id=taken.batch_id)
+                return taken
+
+        return once() or self._anew(once, provider, now=now)
 
     def claim_and_begin(
         self,
@@ -90,14 +102,32 @@ class Batches:
             provider=provider, owner=owner, now=now, lease=lease, ready=ready, allowance=allowance, before=before
         )
         if small:
-            return self._together[provider].ask(wish)
-        with self._database.write() as tx:
-            campaign = best(tx, provider, now=now, locked=True)
-            changes: ByCampaign = {}
-            taken = None if campaign is None else claim_and_begin(tx, campaign, wish, changes)
-            if taken is not None:
-                count_several(tx, changes, batch_id=taken[0].batch_id)
-            return taken
+            ask, recorded = self._together[provider].ask, replace(wish, before=None)
+            return ask(wish) or self._anew(lambda: ask(recorded), provider, now=now)
+
+        def once() -> Taken | None:
+            with self._database.write() as tx:
+                campaign = best_to_claim(tx, provider, now=now)
+                changes: ByCampaign = {}
+                taken = None if campaign is None else claim_and_begin(tx, campaign, wish, changes)
+                if taken is not None:
+                    count_several(tx, changes, batch_id=taken[0].batch_id)
+                return taken
+
+        return once() or self._anew(once, provider, now=now)
+
+    def _anew(self, take: Callable[[], T | None], provider: str, *, now: datetime) -> T | None:
+        """Take again while something is due.
+
+        Between the choice of a campaign and the lock on its row, its last batch may have gone to another worker; on SQLite
+        nobody comes between.
+        """
+        for _ in range(_TIMES if self._database.postgresql else 0):
+            if not self.due(provider, now=now, most=1):
+                return None
+            if (taken := take()) is not None:
+                return taken
+        return None
 
     def content(self, claim: Claim) -> BatchContent:
         """Return what a claimed batch is to say, to those of its messages that are still queued."""

@@ -39,17 +39,31 @@ Taken = tuple[Claim, BatchContent, bool]
 NOT_EXPIRED = "(c.expires_at IS NULL OR c.expires_at > :now)"
 
 
-def best(tx: Transaction, provider: str, *, now: datetime, locked: bool = False) -> Any:
-    """Return the campaign whose turn it is: of those with something due, the one served least at highest priority.
+def best(tx: Transaction, provider: str, *, now: datetime) -> Any:
+    """Return the campaign whose turn it is: of those with something due, the one served least at highest priority."""
+    return _best(tx, provider, now=now)
 
-    Whoever claims locks its row, and before anything else: two transactions that held a campaign each might want the
-    other's.
+
+def best_to_claim(tx: Transaction, provider: str, *, now: datetime) -> Any:
+    """Return the campaign whose turn it is, locked before anything else: who held one each might want the other's.
+
+    Whose row another holds at this moment is passed over for its equals; where it has none, it is waited for.
     """
-    lock = " FOR NO KEY UPDATE" if locked and tx.postgresql else ""
+    if not tx.postgresql:
+        return _best(tx, provider, now=now)
+    equal = (
+        " AND c.priority = (SELECT MAX(o.priority) FROM campaign o"
+        " WHERE o.provider = :provider AND o.state IN ('running', 'scheduled'))"
+    )
+    free = _best(tx, provider, now=now, which=equal, lock=" FOR NO KEY UPDATE SKIP LOCKED")
+    return free or _best(tx, provider, now=now, lock=" FOR NO KEY UPDATE")
+
+
+def _best(tx: Transaction, provider: str, *, now: datetime, which: str = "", lock: str = "") -> Any:
     return tx.first(
         "SELECT c.id, c.public_id, c.budget, c.released_through, c.fallbacks, c.down_since, c.brand, c.rules, c.expires_at,"
         " c.options, c.template, c.personalised, c.sender"
-        f" FROM campaign c WHERE c.provider = :provider AND c.state IN ('running', 'scheduled') AND {NOT_EXPIRED}"
+        f" FROM campaign c WHERE c.provider = :provider AND c.state IN ('running', 'scheduled') AND {NOT_EXPIRED}{which}"
         # A single value and no EXISTS: that PostgreSQL may answer by reading the pending batches of all campaigns.
         " AND (SELECT b.id FROM batch b WHERE b.campaign_id = c.id AND b.state = 'pending'"
         f" AND b.due_at <= :now{RELEASED} ORDER BY b.due_at, b.id LIMIT 1) IS NOT NULL"

@@ -14,7 +14,7 @@ from dispatcher.ledger.claims import (
     CLAIMED,
     Taken,
     Wish,
-    best,
+    best_to_claim,
     claim_and_begin,
     claim_on,
     due_of,
@@ -38,7 +38,7 @@ def claim_and_begin_several(tx: Transaction, wishes: Sequence[Wish]) -> list[Tak
     """
     changes: ByCampaign = {}
     first = wishes[0]
-    campaign = best(tx, first.provider, now=max(wish.now for wish in wishes), locked=True)
+    campaign = best_to_claim(tx, first.provider, now=max(wish.now for wish in wishes))
     taken: list[Taken | None] = [None] * len(wishes)
     if campaign is not None:
         if campaign.options != "{}" or watched(campaign.budget, first.allowance) is not None:
