@@ -101,7 +101,7 @@ class Batches:
         wish = Wish(
             provider=provider, owner=owner, now=now, lease=lease, ready=ready, allowance=allowance, before=before
         )
-        if small:
+        if small or before is not None:
             ask, recorded = self._together[provider].ask, replace(wish, before=None)
             return ask(wish) or self._anew(lambda: ask(recorded), provider, now=now)
 

@@ -187,7 +187,7 @@ def _record_accepted(tx: Transaction, answered: Sequence[Answered], changes: ByC
         **values,
     )
     accepted = {(int(row.id), int(row.attempt)) for row in found}
-    ours = [one for one in answered if one.attempt in accepted]
+    ours = list({one.attempt: one for one in answered if one.attempt in accepted}.values())
     if not ours:
         return accepted
     if len(ours) < len(answered):
