@@ -1,4 +1,4 @@
-"""Records what providers answered: to one request, or to several small ones in few statements."""
+"""Records what a provider answered to one request; lots.py does so for several small ones in few statements."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -10,7 +10,7 @@ from dispatcher.campaign import CAMPAIGN_MOVES, FINAL_CAMPAIGN_STATES, CampaignS
 from dispatcher.errors import CampaignNotFound, MoveNotAllowed
 from dispatcher.ledger.database import Database, Transaction, micros, moment, money
 from dispatcher.ledger.rows import Campaign, Counts, PlanTotals
-from dispatcher.ledger.trail import count, note, shifts, totals
+from dispatcher.ledger.trail import count, merge, note, shifts, totals
 from dispatcher.message import MESSAGES_PER_BATCH, OPEN_MESSAGE_STATES, MessageState
 
 _SETTLED_AT_ONCE = 50_000
@@ -230,8 +230,7 @@ def _cancel_batches(
             first=first * MESSAGES_PER_BATCH,
             end=(last + 1) * MESSAGES_PER_BATCH,
         )
-        for name, amount in shifts("message", [("queued", "cancelled", many)]).items():
-            changes[name] = changes.get(name, 0) + amount
+        merge(changes, shifts("message", [("queued", "cancelled", many)]))
     count(tx, campaign_id=campaign_id, batch_id=batches[0], changes=changes)
     note(
         tx,

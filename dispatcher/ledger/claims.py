@@ -39,27 +39,11 @@ Taken = tuple[Claim, BatchContent, bool]
 NOT_EXPIRED = "(c.expires_at IS NULL OR c.expires_at > :now)"
 
 
-def best(tx: Transaction, provider: str, *, now: datetime) -> Any:
-    """Return the campaign whose turn it is: of those with something due, the one served least at highest priority."""
-    return _best(tx, provider, now=now)
+def best(tx: Transaction, provider: str, *, now: datetime, which: str = "", lock: str = "") -> Any:
+    """Return the campaign whose turn it is: of those with something due, the one served least at highest priority.
 
-
-def best_to_claim(tx: Transaction, provider: str, *, now: datetime) -> Any:
-    """Return the campaign whose turn it is, locked before anything else: who held one each might want the other's.
-
-    Whose row another holds at this moment is passed over for its equals; where it has none, it is waited for.
+    `which` narrows the choice to some campaigns `c`, and `lock` locks the row, both as SQL.
     """
-    if not tx.postgresql:
-        return _best(tx, provider, now=now)
-    equal = (
-        " AND c.priority = (SELECT MAX(o.priority) FROM campaign o"
-        " WHERE o.provider = :provider AND o.state IN ('running', 'scheduled'))"
-    )
-    free = _best(tx, provider, now=now, which=equal, lock=" FOR NO KEY UPDATE SKIP LOCKED")
-    return free or _best(tx, provider, now=now, lock=" FOR NO KEY UPDATE")
-
-
-def _best(tx: Transaction, provider: str, *, now: datetime, which: str = "", lock: str = "") -> Any:
     return tx.first(
         "SELECT c.id, c.public_id, c.budget, c.released_through, c.fallbacks, c.down_since, c.brand, c.rules, c.expires_at,"
         " c.options, c.template, c.personalised, c.sender"
@@ -71,6 +55,21 @@ def _best(tx: Transaction, provider: str, *, now: datetime, which: str = "", loc
         provider=provider,
         now=micros(now),
     )
+
+
+def best_to_claim(tx: Transaction, provider: str, *, now: datetime) -> Any:
+    """Return the campaign whose turn it is, locked before anything else: who held one each might want the other's.
+
+    Whose row another holds at this moment is passed over for its equals; where it has none, it is waited for.
+    """
+    if not tx.postgresql:
+        return best(tx, provider, now=now)
+    equal = (
+        " AND c.priority = (SELECT MAX(o.priority) FROM campaign o"
+        " WHERE o.provider = :provider AND o.state IN ('running', 'scheduled'))"
+    )
+    free = best(tx, provider, now=now, which=equal, lock=" FOR NO KEY UPDATE SKIP LOCKED")
+    return free or best(tx, provider, now=now, lock=" FOR NO KEY UPDATE")
 
 
 CLAIMED = (
